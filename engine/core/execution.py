@@ -1,0 +1,414 @@
+"""One run's live generator: it observes events and proposes actions. A disposable cache of its own replay.
+
+Rules
+* It changes by `observe` alone, live and in replay: the same events give the same proposals, in the same order.
+* An event that brings news (an input) may only come when every proposal has been recorded; an event that records a
+  proposal must match the oldest one. Anything else is a NonDeterminismError, and this object is spent.
+* While suspended, news is held; it is observed at the resumption, in order.
+"""
+
+import inspect
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator
+from typing import Any
+
+from engine.core import limits, matching
+from engine.core.awaiting import EventWait, Mailbox, OpenCall
+from engine.core.context import WorkflowContext
+from engine.core.registry import Registry, WorkflowDefinition
+from engine.core.tasks import Task
+from engine.core.values import decode_value, encode_value
+from engine.errors import NonDeterminismError, TaskFailedError
+from engine.model import actions as ac
+from engine.model import events as ev
+from engine.model.failure import Failure, Payload, failure_of
+
+
+class Execution:
+    """The generator of one run, with everything it waits for."""
+
+    def __init__(self, registry: Registry, instance_id: str) -> None:
+        self.instance_id = instance_id
+        self.run_id = ""
+        self.workflow = ""
+        self.now_ms = 0
+        self.is_replaying = False
+        self.known_patches: frozenset[str] = frozenset()
+        self.mailbox = Mailbox()
+        self._registry = registry
+        self._proposals: deque[tuple[ac.Action | None, OpenCall | None]] = deque()
+        self._open: dict[int, OpenCall] = {}
+        self._open_counts = {"activity": 0, "timer": 0, "child": 0}
+        self._generator: Generator[Any, Any, Any] | None = None
+        self._awaiting: Task[Any] | None = None
+        self._held: deque[ev.Recorded] = deque()
+        self._is_suspended = False
+        self._is_over = False
+        self._continuation: tuple[Payload | None, bool] | None = None
+        self._custom_status: str | None = None
+        self._patches: dict[str, bool] = {}
+        self._input: Payload | None = None
+        self._is_scheduled = False
+        self._saved_events_due = 0
+        self._depth = 0
+        self._context = WorkflowContext(self)
+
+    # --- the turn's side ---
+
+    def observe(self, recorded: ev.Recorded) -> None:
+        """Takes in one event. Raises NonDeterminismError where code and history disagree."""
+        kind = type(recorded.event)
+        if kind in matching.MATCHERS:
+            self._confirm(recorded)
+            return
+        if kind in matching.UNOBSERVED:
+            return
+        if self._proposals:
+            raise NonDeterminismError(self._surplus(recorded))
+        if kind is ev.InstanceSuspended:
+            self._is_suspended = True
+        elif kind is ev.InstanceResumed:
+            self._resume(recorded)
+        elif kind is ev.InstanceTerminated:
+            self.close()
+        elif self._is_suspended:
+            self._held.append(recorded)
+        else:
+            self._deliver(recorded)
+
+    def next_action(self) -> ac.Action | None:
+        """The oldest proposal that is not recorded, or None when the code is quiet."""
+        if not self._proposals:
+            return None
+        action, call = self._proposals[0]
+        if action is not None:
+            return action
+        assert call is not None, "only the cancellation of a timer is resolved late"
+        return ac.CancelTimer(timer=call.sequence)
+
+    def finish_replay(self) -> None:
+        """The history is at its end. Raises NonDeterminismError if the code wants more than it holds."""
+        if self._proposals:
+            action = matching.describe(self.next_action())
+            message = f"the code asks for {action}, but its history ends before; {matching.REMEDY}"
+            raise NonDeterminismError(message)
+        self.is_replaying = False
+
+    def close(self) -> None:
+        """Ends the generator now. The user's `finally` blocks run, and find a context that refuses everything."""
+        self._is_over = True
+        generator, self._generator = self._generator, None
+        if generator is None:
+            return
+        try:
+            generator.close()
+        except Exception:  # noqa: BLE001, S110 -- the code of a run that is over has no one left to tell
+            pass
+
+    # --- the context's side: proposals ---
+
+    def check_app(self, app_id: str | None) -> None:
+        """Refuses a call to another app, until other apps can be reached."""
+        if app_id is not None and app_id != self._registry.app_id:
+            message = (
+                f"expected app_id to be None or this app, {self._registry.app_id!r}, but got {app_id!r}: "
+                "calls to other apps are not available yet"
+            )
+            raise NotImplementedError(message)
+
+    def propose_activity(self, action: ac.CallActivity, result_kind: object) -> Task[Any]:
+        """A task for the activity's result."""
+        return self._propose_call(action, "activity", limits.OPEN_ACTIVITIES_MAX, result_kind).task
+
+    def propose_child(self, action: ac.CallChild) -> Task[Any]:
+        """A task for the child's output."""
+        if self._depth >= limits.DEPTH_MAX:
+            limits.check("the nesting of child workflows", self._depth + 1, limits.DEPTH_MAX, "nest less deeply")
+        return self._propose_call(action, "child", limits.OPEN_CHILDREN_MAX, None).task
+
+    def propose_timer(self, due_at_ms: int, event_name: str | None = None) -> Task[None]:
+        """A task for the timer."""
+        return self._propose_timer(due_at_ms, event_name).task
+
+    def propose_continuation(self, payload: Payload | None, *, save_events: bool) -> Task[Any]:
+        """Ends the run when the code next returns or yields."""
+        self._check_alive()
+        self._continuation = (payload, save_events)
+        return Task()
+
+    def set_custom_status(self, status: str | None) -> None:
+        """Proposes the status unless it is the one shown; of several in a row only the last counts."""
+        self._check_alive()
+        if self._proposals and type(self._proposals[-1][0]) is ac.SetCustomStatus:
+            self._proposals.pop()
+        elif status == self._custom_status:
+            return
+        self._custom_status = status
+        self._proposals.append((ac.SetCustomStatus(status=status), None))
+
+    def is_patched(self, name: str) -> bool:
+        """True live; in replay, what the history says. The first answer holds for the run."""
+        self._check_alive()
+        known = self._patches.get(name)
+        if known is not None:
+            return known
+        patched = name in self.known_patches if self.is_replaying else True
+        self._patches[name] = patched
+        if patched:
+            self._proposals.append((ac.ApplyPatch(name=name), None))
+        return patched
+
+    def wait_for_event(self, name: str, due_at_ms: int | None) -> Task[Any]:
+        """The oldest unconsumed event of that name, or a wait for the next."""
+        self._check_alive()
+        task: Task[Any] = Task()
+        taken = self.mailbox.take(name)
+        if taken is not None:
+            _complete(task, taken[1], None)
+            return task
+        if due_at_ms is not None and due_at_ms <= self.now_ms:
+            task.fail(_timed_out(name))
+            return task
+        wait = EventWait(task=task, name=name)
+        if due_at_ms is not None:
+            wait.timer = self._propose_timer(due_at_ms, name)
+            wait.timer.wait = wait
+        self.mailbox.expect(wait)
+        return task
+
+    def _propose_timer(self, due_at_ms: int, event_name: str | None) -> OpenCall:
+        action = ac.CreateTimer(due_at_ms=due_at_ms, event_name=event_name)
+        return self._propose_call(action, "timer", limits.OPEN_TIMERS_MAX, None)
+
+    def _propose_call(self, action: ac.Action, kind: str, limit: int, result_kind: object) -> OpenCall:
+        self._check_alive()
+        count = self._open_counts[kind] + 1
+        if count > limit:
+            limits.check(f"the open calls of kind {kind!r} of one run", count, limit, "wait for some before more")
+        self._open_counts[kind] = count
+        call = OpenCall(task=Task(), kind=kind, result_kind=result_kind)
+        self._proposals.append((action, call))
+        return call
+
+    def _check_alive(self) -> None:
+        if self._is_over:
+            message = "this run is over; its context can't be used any more"
+            raise RuntimeError(message)
+
+    # --- observing ---
+
+    def _confirm(self, recorded: ev.Recorded) -> None:
+        event = recorded.event
+        action = self.next_action()
+        if action is None:
+            message = f"history has {matching.describe(event)} as event {recorded.sequence}, but the code asks for nothing"
+            raise NonDeterminismError(f"{message}; {matching.REMEDY}")
+        if not matching.MATCHERS[type(event)](action, event):
+            message = (
+                f"history has {matching.describe(event)} as event {recorded.sequence}, "
+                f"but the code asks for {matching.describe(action)}"
+            )
+            raise NonDeterminismError(f"{message}; {matching.REMEDY}")
+        _, call = self._proposals.popleft()
+        if call is None or type(event) is ev.TimerCancelled:
+            return
+        call.sequence = recorded.sequence
+        self._open[recorded.sequence] = call
+
+    def _surplus(self, recorded: ev.Recorded) -> str:
+        action = matching.describe(self.next_action())
+        event = matching.describe(recorded.event)
+        return f"the code asks for {action}, but event {recorded.sequence} is {event}; {matching.REMEDY}"
+
+    def _resume(self, recorded: ev.Recorded) -> None:
+        self._is_suspended = False
+        self.now_ms = recorded.recorded_at_ms
+        held, self._held = self._held, deque()
+        for each in held:
+            if not self._is_over:
+                self._deliver(each)
+
+    def _deliver(self, recorded: ev.Recorded) -> None:
+        if self._is_over:
+            return
+        self.now_ms = max(self.now_ms, recorded.recorded_at_ms)
+        _INPUTS[type(recorded.event)](self, recorded)
+
+    def _on_started(self, recorded: ev.Recorded) -> None:
+        event = recorded.event
+        assert type(event) is ev.InstanceStarted
+        self.run_id, self.workflow = recorded.run_id, event.workflow
+        self._input, self._depth = event.input, event.depth
+        self._saved_events_due = event.saved_events
+        self._is_scheduled = event.start_at_ms is not None
+        self._begin_when_ready()
+
+    def _on_result(self, recorded: ev.Recorded) -> None:
+        event = recorded.event
+        assert isinstance(event, ev.ActivityCompleted | ev.ChildCompleted)
+        call = self._take(event.scheduled)
+        if call is not None:
+            _complete(call.task, event.result, call.result_kind)
+            self._advance()
+
+    def _on_failure(self, recorded: ev.Recorded) -> None:
+        event = recorded.event
+        assert isinstance(event, ev.ActivityFailed | ev.ChildFailed)
+        call = self._take(event.scheduled)
+        if call is not None:
+            what = "Activity task" if call.kind == "activity" else "Child workflow"
+            text = f"{self.instance_id}: {what} #{event.scheduled} failed: {event.failure.message}"
+            call.task.fail(TaskFailedError(text, event.failure))
+            self._advance()
+
+    def _on_timer(self, recorded: ev.Recorded) -> None:
+        event = recorded.event
+        assert type(event) is ev.TimerFired
+        if self._is_scheduled and event.timer == 1:
+            self._is_scheduled = False
+            self._begin_when_ready()
+            return
+        call = self._take(event.timer)
+        if call is None:
+            return
+        if call.wait is not None:
+            self.mailbox.forget(call.wait)
+            call.wait.task.fail(_timed_out(call.wait.name))
+        call.task.complete(None)
+        self._advance()
+
+    def _on_event(self, recorded: ev.Recorded) -> None:
+        event = recorded.event
+        assert type(event) is ev.EventRaised
+        wait = self.mailbox.offer(event.name, event.data)
+        if wait is None:
+            if self._saved_events_due:
+                self._saved_events_due -= 1
+                self._begin_when_ready()
+            return
+        if wait.timer is not None:
+            self._open.pop(wait.timer.sequence, None)
+            self._open_counts["timer"] -= 1
+            self._proposals.append((None, wait.timer))
+        _complete(wait.task, event.data, None)
+        self._advance()
+
+    def _take(self, sequence: int) -> OpenCall | None:
+        call = self._open.pop(sequence, None)
+        if call is not None:
+            self._open_counts[call.kind] -= 1
+        return call
+
+    # --- running the code ---
+
+    def _begin_when_ready(self) -> None:
+        if not self._is_scheduled and not self._saved_events_due:
+            self._begin()
+
+    def _begin(self) -> None:
+        definition = self._registry.workflows.get(self.workflow)
+        if definition is None:
+            known = ", ".join(sorted(self._registry.workflows)[:20]) or "none"
+            text = f"expected a registered workflow, but {self.workflow!r} is not one of: {known}"
+            self._fail(failure_of("WorkflowNotRegisteredError", text, retryable=False))
+            return
+        try:
+            outcome = self._call(definition)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- the workflow's own error is its outcome
+            self._fail(failure_from(error))
+            return
+        if inspect.isgenerator(outcome):
+            self._generator = outcome
+            self._step(outcome.send, None)
+            self._advance()
+        elif inspect.isawaitable(outcome) or inspect.isasyncgen(outcome):
+            close = getattr(outcome, "close", None)
+            if close is not None:
+                close()
+            text = f"expected workflow {self.workflow!r} to be a generator or plain function, but it is async"
+            self._fail(failure_of("TypeError", text, retryable=False))
+        else:
+            self._return(outcome)
+
+    def _call(self, definition: WorkflowDefinition) -> object:
+        if not definition.takes_input:
+            return definition.function(self._context)
+        return definition.function(self._context, decode_value(self._input, definition.input_kind))
+
+    def _advance(self) -> None:
+        """Feeds the code what it waits for, for as long as that is there."""
+        while self._awaiting is not None and self._awaiting.is_complete and not self._is_over:
+            task, self._awaiting = self._awaiting, None
+            generator = self._generator
+            assert generator is not None
+            if task.is_failed:
+                self._step(generator.throw, task.get_exception())
+            else:
+                self._step(generator.send, task.get_result())
+
+    def _step(self, resume: Callable[[Any], Any], value: object) -> None:
+        """Runs the code to its next yield, or its end."""
+        try:
+            awaited = resume(value)
+        except StopIteration as stop:
+            self._return(stop.value)
+            return
+        except (Exception, SystemExit) as error:  # noqa: BLE001
+            self._fail(failure_from(error))
+            return
+        if self._continuation is not None:
+            self._return(None)
+        elif isinstance(awaited, Task):
+            self._awaiting = awaited
+        else:
+            text = f"expected workflow {self.workflow!r} to yield tasks, but it yielded {type(awaited).__name__}"
+            self._fail(failure_of("TypeError", text, retryable=False))
+
+    def _return(self, value: object) -> None:
+        if self._continuation is not None:
+            payload, save_events = self._continuation
+            saved = self.mailbox.unconsumed() if save_events else ()
+            action: ac.Action = ac.ContinueAsNew(input=payload, saved_events=saved)
+        else:
+            try:
+                action = ac.CompleteInstance(output=encode_value(value, f"the output of {self.workflow!r}"))
+            except Exception as error:  # noqa: BLE001 -- an output that can't be recorded fails the run, with the reason
+                action = ac.FailInstance(failure=failure_from(error))
+        self.close()
+        self._proposals.append((action, None))
+
+    def _fail(self, failure: Failure) -> None:
+        self.close()
+        self._proposals.append((ac.FailInstance(failure=failure), None))
+
+
+def failure_from(error: BaseException) -> Failure:
+    """An exception as a value, without the engine's own frames."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "/engine/core/" not in f.filename]
+    stack = "".join(traceback.format_list(frames))
+    return failure_of(type(error).__name__, str(error), stack)
+
+
+def _timed_out(name: str) -> TimeoutError:
+    return TimeoutError(f"no event {name!r} came in time")
+
+
+def _complete(task: Task[Any], payload: Payload | None, kind: object) -> None:
+    """A result that can't be decoded fails the task rather than the engine."""
+    try:
+        task.complete(decode_value(payload, kind))
+    except Exception as error:  # noqa: BLE001 -- whatever a converter raises is the workflow's to handle
+        task.fail(error)
+
+
+_INPUTS: dict[type, Callable[[Execution, ev.Recorded], None]] = {
+    ev.InstanceStarted: Execution._on_started,  # noqa: SLF001 -- the table of this class
+    ev.ActivityCompleted: Execution._on_result,  # noqa: SLF001
+    ev.ActivityFailed: Execution._on_failure,  # noqa: SLF001
+    ev.TimerFired: Execution._on_timer,  # noqa: SLF001
+    ev.ChildCompleted: Execution._on_result,  # noqa: SLF001
+    ev.ChildFailed: Execution._on_failure,  # noqa: SLF001
+    ev.EventRaised: Execution._on_event,  # noqa: SLF001
+}
+INPUT_EVENTS = frozenset(_INPUTS)

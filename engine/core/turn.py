@@ -1,0 +1,411 @@
+"""One message taken to all its consequences: decide, apply, observe, record, until the code is quiet."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from engine.core import limits
+from engine.core.apply import apply
+from engine.core.decide import Early, Purge, Seat, decide
+from engine.core.execution import Execution
+from engine.core.registry import Registry
+from engine.errors import NonDeterminismError
+from engine.model import actions as ac
+from engine.model import commands as cm
+from engine.model import effects as ef
+from engine.model import events as ev
+from engine.model.failure import Failure, ParentLink, Payload, failure_of
+from engine.model.ids import call_id_of, child_instance_id_of, run_id_of_continuation
+from engine.model.state import InstanceState
+
+STALL_NONDETERMINISM = "NonDeterminism"
+STALL_HISTORY_LIMIT = "HistoryLimitExceeded"
+
+# A stalled run still obeys these; everything else is deferred until it can go on.
+_HEEDED_WHEN_STALLED = frozenset(
+    {cm.TerminateInstance, cm.TerminateChild, cm.PurgeInstance, cm.PurgeChild, cm.StartInstance, cm.StartChild}
+)
+
+
+class Moment(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """The inbox record that a turn answers: everything a turn knows of the world."""
+
+    offset: int
+    timestamp_ms: int
+    new_run_id: str
+    record: bytes
+
+
+class Turn(msgspec.Struct, kw_only=True):
+    """What one message came to. `seat` holds the state after it."""
+
+    seat: Seat
+    recorded: list[ev.Recorded] = []
+    effects: list[ef.Effect] = []
+    rejected: ef.Rejected | None = None
+    is_purged: bool = False
+
+
+def take_turn(seat: Seat, command: cm.Command, moment: Moment, registry: Registry) -> Turn:
+    """Takes `command` to the instance in `seat`, in place. The seat must have its execution, or a replay error."""
+    return _TurnTaker(seat, moment, registry).take(command)
+
+
+def needs_execution(seat: Seat, command: cm.Command) -> bool:
+    """Whether the history must be replayed before this turn."""
+    state = seat.state
+    if state is None or seat.execution is not None or state.is_finished or state.stall is not None:
+        return False
+    return type(command) not in _HEEDED_WHEN_STALLED
+
+
+def replay(registry: Registry, instance_id: str, history: Iterable[ev.Recorded]) -> Execution:
+    """An execution as it stood after `history`. Raises NonDeterminismError where the code does other things."""
+    execution = Execution(registry, instance_id)
+    execution.is_replaying = True
+    events = list(history)
+    execution.known_patches = frozenset(r.event.name for r in events if type(r.event) is ev.PatchApplied)
+    try:
+        for recorded in events:
+            execution.observe(recorded)
+        execution.finish_replay()
+    except NonDeterminismError:
+        execution.close()
+        raise
+    return execution
+
+
+def unstall(seat: Seat, moment: Moment, registry: Registry) -> Turn:
+    """Ends the stall of the run in `seat`, whose execution could be replayed again."""
+    taker = _TurnTaker(seat, moment, registry)
+    taker.add(ev.InstanceUnstalled())
+    return taker.turn
+
+
+def open_effects(state: InstanceState) -> list[ef.Effect]:
+    """All that a new owner must set going again for this run. The outbox is not among it: it is on record."""
+    effects: list[ef.Effect] = []
+    for sequence, activity in state.activities.items():
+        if activity.retry_at_ms is None:
+            effects.append(_run_activity(state, sequence, activity.event, activity.attempt))
+        else:
+            effects.append(_arm(state, sequence, activity.retry_at_ms))
+    effects.extend(_arm(state, timer, due_at_ms) for timer, due_at_ms in state.timers.items())
+    for sequence, child in state.children.items():
+        if child.retry_at_ms is not None:
+            effects.append(_arm(state, sequence, child.retry_at_ms))
+    return effects
+
+
+class _TurnTaker:
+    """The work of one turn."""
+
+    def __init__(self, seat: Seat, moment: Moment, registry: Registry) -> None:
+        self.seat = seat
+        self.turn = Turn(seat=seat, recorded=[], effects=[])
+        self._moment = moment
+        self._registry = registry
+        last = seat.state.last_event_at_ms if seat.state is not None else 0
+        # The broker's clock steps back when a leader moves; a run's own time never does.
+        self._now_ms = max(moment.timestamp_ms, last)
+        self._continuations = 0
+
+    def take(self, command: cm.Command) -> Turn:
+        """The whole turn."""
+        seat, state = self.seat, self.seat.state
+        if state is not None and seat.is_live and type(command) not in _HEEDED_WHEN_STALLED:
+            stall = self._stall_reason(state)
+            if stall is not None:
+                return self._defer(state, stall)
+        decision = decide(seat, command, self._now_ms)
+        kind = type(decision)
+        if kind is ef.Rejected:
+            self._reject(command, decision)  # type: ignore[arg-type]
+        elif kind is Early:
+            assert isinstance(command, cm.FireTimer)
+            assert state is not None
+            self.turn.effects.append(_arm(state, command.timer, command.due_at_ms))
+        elif kind is Purge:
+            self._purge(decision)  # type: ignore[arg-type]
+        else:
+            if kind is ev.InstanceStarted:
+                self._make_room()
+            self.add(decision)  # type: ignore[arg-type]
+            self._drain()
+        return self.turn
+
+    # --- stalls ---
+
+    def _stall_reason(self, state: InstanceState) -> tuple[str, str] | None:
+        if state.stall is not None:
+            return (state.stall, "")
+        if self.seat.replay_error is not None:
+            return (STALL_NONDETERMINISM, self.seat.replay_error)
+        if state.sequence >= limits.HISTORY_EVENTS_MAX or state.history_bytes >= limits.HISTORY_BYTES_MAX:
+            text = (
+                f"expected at most {limits.HISTORY_EVENTS_MAX:,} events and {limits.HISTORY_BYTES_MAX:,} bytes of "
+                f"history, but the run has {state.sequence:,} and {state.history_bytes:,}; terminate it, and let "
+                "the workflow use continue_as_new"
+            )
+            return (STALL_HISTORY_LIMIT, text)
+        return None
+
+    def _defer(self, state: InstanceState, stall: tuple[str, str]) -> Turn:
+        if state.stall is None:
+            self.add(ev.InstanceStalled(reason=stall[0], detail=stall[1]))
+        if state.deferred >= limits.DEFERRED_INPUTS_MAX:
+            text = f"expected at most {limits.DEFERRED_INPUTS_MAX:,} inputs deferred by a stall ({state.stall})"
+            self.turn.rejected = ef.Rejected(ef.Reason.DEFERRED_LIMIT, f"{text}; end the stall or terminate")
+        else:
+            self.add(ev.InputDeferred(record=self._moment.record))
+        return self.turn
+
+    # --- decisions that are no event ---
+
+    def _reject(self, command: cm.Command, rejected: ef.Rejected) -> None:
+        self.turn.rejected = rejected
+        if type(command) is cm.StartChild:
+            failure = failure_of("WorkflowInstanceAlreadyExists", rejected.detail, retryable=False)
+            self._send(_fail_child(command.parent, failure))
+
+    def _purge(self, purge: Purge) -> None:
+        seat = self.seat
+        run_id, last, child_ids = "", 0, ()
+        if seat.state is not None:
+            run_id, last, child_ids = seat.state.run_id, seat.state.sequence, tuple(seat.state.child_ids)
+        elif seat.stub is not None:
+            run_id, last, child_ids = seat.stub.run_id, seat.stub.last_sequence, seat.stub.child_ids
+        if purge.recursive:
+            for child_id in dict.fromkeys(child_ids):
+                self._send(
+                    cm.PurgeChild(
+                        instance_id=child_id,
+                        parent_instance_id=seat.instance_id,
+                        parent_run_id=run_id,
+                        force=purge.force,
+                    )
+                )
+        self.turn.effects.append(ef.PurgeRun(instance_id=seat.instance_id, run_id=run_id, last_sequence=last))
+        self.turn.is_purged = True
+        self._leave()
+
+    def _make_room(self) -> None:
+        """A new run takes the place of a finished one, whose history goes."""
+        seat = self.seat
+        old = seat.state or seat.stub
+        if old is None:
+            return
+        last = old.sequence if isinstance(old, InstanceState) else old.last_sequence
+        self.turn.effects.append(ef.PurgeRun(instance_id=seat.instance_id, run_id=old.run_id, last_sequence=last))
+        self._leave()
+
+    def _leave(self) -> None:
+        if self.seat.execution is not None:
+            self.seat.execution.close()
+        self.seat.state, self.seat.stub, self.seat.execution = None, None, None
+
+    # --- events ---
+
+    def add(self, event: ev.Event, run_id: str | None = None) -> None:
+        """Numbers, records, applies and observes `event`, and notes what follows from it."""
+        seat = self.seat
+        state = seat.state
+        recorded = ev.Recorded(
+            run_id=run_id or (state.run_id if state is not None else self._moment.new_run_id),
+            sequence=1 if state is None else state.sequence + 1,
+            recorded_at_ms=self._now_ms,
+            inbox_offset=self._moment.offset,
+            event=event,
+        )
+        ending = dict(state.children) if state is not None and type(event) is ev.InstanceTerminated else {}
+        seat.state = state = apply(state, seat.instance_id, recorded)
+        self.turn.recorded.append(recorded)
+        if type(event) is ev.InstanceStarted:
+            seat.execution = Execution(self._registry, seat.instance_id)
+        if seat.execution is not None:
+            seat.execution.observe(recorded)
+        follow = _FOLLOW.get(type(event))
+        if follow is not None:
+            self.turn.effects.extend(follow(state, recorded))
+        if ending and isinstance(event, ev.InstanceTerminated) and event.recursive:
+            for child in ending.values():
+                self._send(_terminate_child(state, child.event.instance_id, event.output))
+
+    def _drain(self) -> None:
+        """Records what the code asks for until it is quiet."""
+        while self.seat.execution is not None:
+            action = self.seat.execution.next_action()
+            if action is None:
+                return
+            if type(action) is ac.ContinueAsNew:
+                self._continue(action)
+            else:
+                self.add(self._record(action))
+
+    def _record(self, action: ac.Action) -> ev.Event:
+        state = self.seat.state
+        assert state is not None
+        return _RECORDERS[type(action)](state, action)
+
+    def _continue(self, action: ac.ContinueAsNew) -> None:
+        old = self.seat.state
+        assert old is not None
+        run_id = run_id_of_continuation(old.run_id)
+        self.add(ev.InstanceContinuedAsNew(new_run_id=run_id, input=action.input))
+        self.turn.effects.append(
+            ef.PurgeRun(instance_id=old.instance_id, run_id=old.run_id, last_sequence=old.sequence)
+        )
+        self._leave()
+        self._continuations += 1
+        # A workflow that continues without ever waiting would keep its partition in one endless turn.
+        waits = self._continuations >= limits.CONTINUATIONS_PER_TURN_MAX
+        started = ev.InstanceStarted(
+            workflow=old.workflow,
+            input=action.input,
+            start_at_ms=self._now_ms if waits else None,
+            parent=old.parent,
+            depth=old.depth,
+            previous_run_id=old.run_id,
+            custom_status=old.custom_status,
+            saved_events=len(action.saved_events),
+        )
+        self.add(started, run_id)
+        for name, data in action.saved_events:
+            self.add(ev.EventRaised(name=name, data=data))
+
+    def _send(self, message: cm.ChannelMessage) -> None:
+        self.turn.effects.append(ef.SendMessage(message))
+
+
+# --- what each action becomes, and what follows from each event ---
+
+
+def _record_call(state: InstanceState, action: Any) -> ev.Event:  # noqa: ANN401 -- the table's signature
+    data = action.input.data if action.input is not None else b""
+    call_id = call_id_of(state.run_id, state.sequence + 1, "activity", action.name, data, action.app_id or "")
+    return ev.ActivityScheduled(
+        name=action.name, call_id=call_id, input=action.input, retry=action.retry, app_id=action.app_id
+    )
+
+
+def _record_child(state: InstanceState, action: Any) -> ev.Event:  # noqa: ANN401
+    data = action.input.data if action.input is not None else b""
+    sequence = state.sequence + 1
+    return ev.ChildScheduled(
+        instance_id=action.instance_id or child_instance_id_of(state.instance_id, state.run_id, sequence),
+        workflow=action.workflow,
+        call_id=call_id_of(state.run_id, sequence, "child", action.workflow, data, ""),
+        input=action.input,
+        retry=action.retry,
+    )
+
+
+_RECORDERS: dict[type, Callable[[InstanceState, Any], ev.Event]] = {
+    ac.CompleteInstance: lambda _, action: ev.InstanceCompleted(output=action.output),
+    ac.FailInstance: lambda _, action: ev.InstanceFailed(failure=action.failure),
+    ac.SetCustomStatus: lambda _, action: ev.CustomStatusSet(status=action.status),
+    ac.ApplyPatch: lambda _, action: ev.PatchApplied(name=action.name),
+    ac.CallActivity: _record_call,
+    ac.CreateTimer: lambda _, action: ev.TimerCreated(due_at_ms=action.due_at_ms, event_name=action.event_name),
+    ac.CancelTimer: lambda _, action: ev.TimerCancelled(timer=action.timer),
+    ac.CallChild: _record_child,
+}
+
+
+def _run_activity(state: InstanceState, scheduled: int, event: ev.ActivityScheduled, attempt: int) -> ef.RunActivity:
+    return ef.RunActivity(
+        instance_id=state.instance_id,
+        run_id=state.run_id,
+        workflow=state.workflow,
+        scheduled=scheduled,
+        call_id=event.call_id,
+        name=event.name,
+        input=event.input,
+        attempt=attempt,
+    )
+
+
+def _arm(state: InstanceState, timer: int, due_at_ms: int) -> ef.ArmTimer:
+    return ef.ArmTimer(instance_id=state.instance_id, run_id=state.run_id, timer=timer, due_at_ms=due_at_ms)
+
+
+def _start_child(state: InstanceState, scheduled: int) -> ef.SendMessage:
+    pending = state.children[scheduled]
+    link = ParentLink(
+        instance_id=state.instance_id,
+        run_id=state.run_id,
+        scheduled=scheduled,
+        call_id=pending.event.call_id,
+        attempt=pending.attempt,
+    )
+    message = cm.StartChild(
+        instance_id=pending.event.instance_id,
+        workflow=pending.event.workflow,
+        parent=link,
+        depth=state.depth + 1,
+        input=pending.event.input,
+    )
+    return ef.SendMessage(message)
+
+
+def _terminate_child(state: InstanceState, child_id: str, output: Payload | None) -> cm.TerminateChild:
+    return cm.TerminateChild(
+        instance_id=child_id, parent_instance_id=state.instance_id, parent_run_id=state.run_id, output=output
+    )
+
+
+def _fail_child(parent: ParentLink, failure: Failure) -> cm.FailChild:
+    return cm.FailChild(
+        instance_id=parent.instance_id,
+        run_id=parent.run_id,
+        scheduled=parent.scheduled,
+        call_id=parent.call_id,
+        attempt=parent.attempt,
+        failure=failure,
+    )
+
+
+def _ended(state: InstanceState, recorded: ev.Recorded) -> list[ef.Effect]:
+    effects: list[ef.Effect] = [ef.RunEnded(instance_id=state.instance_id, run_id=state.run_id)]
+    event, parent = recorded.event, state.parent
+    if parent is None or type(event) is ev.InstanceContinuedAsNew:
+        return effects
+    message: cm.ChannelMessage
+    if type(event) is ev.InstanceCompleted:
+        message = cm.CompleteChild(
+            instance_id=parent.instance_id,
+            run_id=parent.run_id,
+            scheduled=parent.scheduled,
+            call_id=parent.call_id,
+            attempt=parent.attempt,
+            result=event.output,
+        )
+    elif type(event) is ev.InstanceFailed:
+        message = _fail_child(parent, event.failure)
+    else:
+        text = f"child workflow '{state.instance_id}' was terminated"
+        message = _fail_child(parent, failure_of("WorkflowTerminated", text, retryable=False))
+    return [*effects, ef.SendMessage(message)]
+
+
+def _armed_start(state: InstanceState, recorded: ev.Recorded) -> list[ef.Effect]:
+    return [_arm(state, 1, due_at_ms) for due_at_ms in state.timers.values()]
+
+
+_FOLLOW: dict[type, Callable[[InstanceState, Any], list[ef.Effect]]] = {
+    ev.InstanceStarted: _armed_start,
+    ev.InstanceCompleted: _ended,
+    ev.InstanceFailed: _ended,
+    ev.InstanceTerminated: _ended,
+    ev.InstanceContinuedAsNew: _ended,
+    ev.ActivityScheduled: lambda s, r: [_run_activity(s, r.sequence, r.event, 1)],
+    ev.ActivityAttemptFailed: lambda s, r: [_arm(s, r.event.scheduled, r.event.retry_at_ms)],
+    ev.ActivityRetried: lambda s, r: [
+        _run_activity(s, r.event.scheduled, s.activities[r.event.scheduled].event, r.event.attempt)
+    ],
+    ev.TimerCreated: lambda s, r: [_arm(s, r.sequence, r.event.due_at_ms)],
+    ev.ChildScheduled: lambda s, r: [_start_child(s, r.sequence)],
+    ev.ChildAttemptFailed: lambda s, r: [_arm(s, r.event.scheduled, r.event.retry_at_ms)],
+    ev.ChildRetried: lambda s, r: [_start_child(s, r.event.scheduled)],
+}

@@ -1,0 +1,98 @@
+"""User values to payloads and back: JSON, shaped by type annotations where a function has them.
+
+NaN and the infinities become null, for JSON has none. A payload whose content type isn't JSON reaches the code as bytes.
+"""
+
+import dataclasses
+import enum
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from engine.core import limits
+from engine.model.failure import Payload
+
+JSON_TYPES = frozenset({"", "application/json"})
+
+_encoder = msgspec.json.Encoder(enc_hook=lambda value: _plain(value))
+_decoder = msgspec.json.Decoder()
+
+
+def encode_value(value: object, whose: str) -> Payload | None:
+    """`value` as a payload, None as no payload. Raises TypeError or ValueError for what JSON can't say."""
+    if value is None:
+        return None
+    if isinstance(value, Payload):
+        limits.check_payload(value.data, whose)
+        return value
+    try:
+        data = _encoder.encode(value)
+    except RecursionError:
+        message = f"expected a value for {whose} that JSON can say, but it nests too deeply or contains itself"
+        raise ValueError(message) from None
+    limits.check_payload(data, whose)
+    return Payload(data)
+
+
+def decode_value(payload: Payload | None, kind: Any = None) -> Any:  # noqa: ANN401 -- a user's value is of any type
+    """The value that `payload` holds, as `kind` where that is a type with a shape of its own."""
+    if payload is None:
+        return None
+    if payload.content_type not in JSON_TYPES:
+        return payload.data
+    value = _decoder.decode(payload.data)
+    if kind is None:
+        return value
+    return msgspec.convert(value, kind, strict=False, dec_hook=_shape)
+
+
+def _plain(value: object) -> object:
+    dump = getattr(value, "model_dump", None)
+    if dump is not None:
+        return dump(mode="json")
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return value._asdict()
+    if hasattr(value, "__dict__") and type(value).__name__ == "SimpleNamespace":
+        return vars(value)
+    message = f"expected a value that JSON can say, but got {type(value).__name__}: {value!r:.100}"
+    raise TypeError(message)
+
+
+def _shape(kind: type, value: object) -> object:
+    validate = getattr(kind, "model_validate", None)
+    if validate is None:
+        message = f"expected a type that JSON can fill, but the annotation says {kind!r}"
+        raise TypeError(message)
+    return validate(value)
+
+
+def _has_shape(kind: object) -> bool:
+    """Whether plain JSON values would not do: only then is an annotation worth the conversion."""
+    if dataclasses.is_dataclass(kind) or typing.is_typeddict(kind) or hasattr(kind, "model_validate"):
+        return True
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct | enum.Enum):
+        return True
+    return any(_has_shape(argument) for argument in typing.get_args(kind))
+
+
+@functools.cache
+def signature_of(function: Callable[..., object]) -> tuple[bool, object, object]:
+    """(takes an input, the shape of its input or None, the shape of its result or None)."""
+    try:
+        hints = typing.get_type_hints(function)
+    except (NameError, TypeError):
+        # Annotations that can't be resolved here (local classes, TYPE_CHECKING imports) say nothing.
+        hints = {}
+    parameters = list(inspect.signature(function).parameters.values())
+    takes_input = len(parameters) > 1 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    input_kind = hints.get(parameters[1].name) if len(parameters) > 1 else None
+    result_kind = hints.get("return")
+    return (
+        takes_input,
+        input_kind if _has_shape(input_kind) else None,
+        result_kind if _has_shape(result_kind) else None,
+    )

@@ -1,0 +1,216 @@
+"""What a partition's machine asks of the world: a Log, a Store and a Clock. They speak bytes.
+
+Three logs implement `Log` and pass one contract suite: Kafka, the embedded one, and the adversarial one of the
+simulator. Nothing above this line knows which it has. All methods are called by one thread, the owner's, except
+`Log.append`, which activity threads call too.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One record as read. `value` None is a tombstone."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes
+    value: bytes | None
+    headers: Headers = ()
+
+
+class Append(msgspec.Struct, frozen=True, gc=False):
+    """One record to be appended to the inbox."""
+
+    partition: int
+    key: bytes
+    value: bytes
+    headers: Headers = ()
+
+
+class Appended(msgspec.Struct, frozen=True, gc=False):
+    """The log has it, at `offset`; or, with offset -1, it may or may not have it and was given up."""
+
+    offset: int
+    timestamp_ms: int
+
+
+class DeadLetter(msgspec.Struct, frozen=True, gc=False):
+    """A refused record as it was, and why, in headers."""
+
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """What must not change under an owner: the topics' ids and how many partitions they have."""
+
+    commands_topic_id: str
+    inbox_topic_id: str
+    history_topic_id: str
+    partitions: int
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A partition fenced for us, and the bounds of what there is to read.
+
+    `history_end` is the high watermark: it lies behind every record of an earlier owner, aborted ones included.
+    """
+
+    partition: int
+    token: int
+    history_start: int
+    history_end: int
+    inbox_start: int
+    inbox_end: int
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """All that becomes true at once, or not at all. The checkpoint is written last."""
+
+    records: Sequence[tuple[bytes, bytes | None]]
+    checkpoint: bytes
+    dead_letters: Sequence[DeadLetter] = ()
+
+
+class Committed(msgspec.Struct, frozen=True, gc=False):
+    """A commit is in the log; `history_position` is the offset behind its checkpoint."""
+
+    history_position: int
+    timestamp_ms: int
+
+
+class Fenced(msgspec.Struct, frozen=True, gc=False):
+    """A later claim exists, or this one's transaction timed out; nothing of the commit is or will be in the log."""
+
+    detail: str
+
+
+class Doubt(msgspec.Struct, frozen=True, gc=False):
+    """The commit may be in the log or not, now or later. Only a new claim tells."""
+
+    detail: str
+
+
+CommitResult = Committed | Fenced | Doubt
+
+
+class Log(Protocol):
+    """The topics of one app, as their owners see them."""
+
+    @property
+    def identity(self) -> Identity:
+        """The topics' ids, read when the log was opened."""
+        ...
+
+    def assignment(self) -> frozenset[int]:
+        """The partitions that the group gives us now. Also keeps us a member; call it often (every 100 ms)."""
+        ...
+
+    def claim(self, partition: int) -> Claim:
+        """Fences every earlier claim of the partition and ends what they left open.
+
+        Raises LogUnavailableFault (try again later) or LogDamagedFault (topics changed).
+        """
+        ...
+
+    def release(self, claim: Claim) -> None:
+        """Lets go of a claim: its producers are closed, its inbox is no longer polled. Never raises."""
+        ...
+
+    def read_history(self, claim: Claim, start: int, end: int) -> Iterator[list[Record]]:
+        """Committed records from offset `start` up to `end`, in order, in batches. Raises LogUnavailableFault."""
+        ...
+
+    def read_inbox(self, claim: Claim, offset: int) -> Record | None:
+        """The one inbox record at `offset`, None where there is none any more. Raises LogUnavailableFault."""
+        ...
+
+    def follow(self, claim: Claim, offset: int) -> None:
+        """From now on `poll` returns the inbox from `offset`."""
+        ...
+
+    def poll(self, timeout_ms: int) -> list[Record]:
+        """Inbox records of all followed partitions; in offset order per partition; [] when none came in time.
+
+        Raises LogDamagedFault where a followed offset is gone.
+        """
+        ...
+
+    def append(self, record: Append, on_done: Callable[[Appended], None] | None = None) -> None:
+        """Appends to the inbox, durably, in order per partition and caller.
+
+        Without `on_done` it is retried without limit. With it, the outcome is told by `deliveries`, once.
+        """
+        ...
+
+    def begin_commit(self, claim: Claim, commit: Commit) -> None:
+        """Sends a commit; its outcome comes by `commit_results`. One at a time for each claim."""
+        ...
+
+    def commit_results(self) -> list[tuple[Claim, CommitResult]]:
+        """Outcomes since the last call. After Fenced or Doubt the claim is void. Also runs `on_done` callbacks."""
+        ...
+
+    def report_progress(self, claim: Claim, next_offset: int) -> None:
+        """Tells lag tools and the ingress how far the inbox is processed and committed. Best effort."""
+        ...
+
+    def holds_membership(self, claim: Claim) -> bool:
+        """Whether the group, asked now, still counts us as the partition's member: then a fence was not meant."""
+        ...
+
+    def trim(self, claim: Claim, before_offset: int) -> None:
+        """Lets the inbox before `before_offset` go. Best effort, asynchronous."""
+        ...
+
+
+class Store(Protocol):
+    """The cache of one partition: keys and values that may vanish at any time, with the position they stand for."""
+
+    def position(self) -> "StorePosition | None":
+        """What the last write said, None for a new or wiped store."""
+        ...
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of `keys`. Raises CacheCorruptFault."""
+        ...
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """All keys that begin with `prefix`, in order. Raises CacheCorruptFault, also for a scan cut short."""
+        ...
+
+    def write(self, puts: Sequence[tuple[bytes, bytes]], deletes: Sequence[bytes], position: "StorePosition") -> None:
+        """All of it and the position, at once. Raises CacheCorruptFault."""
+        ...
+
+    def wipe(self) -> None:
+        """Empties it."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of its files."""
+        ...
+
+
+class StorePosition(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store is true up to."""
+
+    history_topic_id: str
+    history_position: int
+    written_at_ms: int
+    checkpoint: bytes = b""
+
+
+class Clock(Protocol):
+    """Time as this machine has it: only for waiting and measuring, never for what is recorded."""
+
+    def monotonic_ms(self) -> int:
+        """A clock that only goes forward."""
+        ...

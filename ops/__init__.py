@@ -1,0 +1,1 @@
+"""What operators and tests run beside the engine; nothing in here is imported by `engine`."""

@@ -1,0 +1,154 @@
+"""Two ways to the locked jars: the machine's own `mvn`, or PyPI's `maven-artifact`, which needs nothing but pip.
+
+Neither is trusted (the caller verifies SHA-256), and no address is written here: `mvn` knows its mirrors from the
+machine's settings, `maven-artifact` has its own default, which ENGINE_MAVEN_REPOSITORY overrides.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from xml.sax.saxutils import escape
+
+from ops.kafka.errors import JarsUnavailable
+from ops.kafka.locking import Say
+
+REPOSITORY_VARIABLE = "ENGINE_MAVEN_REPOSITORY"
+MVN_SECONDS_MAX = 600
+REQUEST_SECONDS_MAX = 60
+ATTEMPTS_MAX = 4
+DOWNLOADS_AT_ONCE = 8
+CHUNK_BYTES = 1 << 16
+MVN_OUTPUT_CHARACTERS_SHOWN = 1500
+
+
+class Coordinate(Protocol):
+    """What a source must know of a jar."""
+
+    @property
+    def group(self) -> str: ...
+    @property
+    def artifact(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def file_name(self) -> str: ...
+
+
+class SourceFailed(Exception):  # noqa: N818 - named by what happened; never leaves this module
+    """This source cannot deliver; the next one may."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """`deliver` puts every jar into the directory or raises SourceFailed with the reason."""
+
+    name: str
+    deliver: Callable[[Sequence[Coordinate], Path, Say], None]
+
+
+def from_first_source(
+    jars: Sequence[Coordinate], directory: Path, say: Say, sources: Sequence[Source]
+) -> str:
+    """The name of the first source that delivered them all."""
+    reasons = []
+    for source in sources:
+        say(f"fetching {len(jars)} jars of Apache Kafka with {source.name} (once per machine, 43 MB in all)")
+        started = time.monotonic()
+        try:
+            source.deliver(jars, directory, say)
+        except SourceFailed as failure:
+            say(f"{source.name}: {failure}")
+            reasons.append(f"{source.name}: {failure}")
+        else:
+            say(f"fetched in {time.monotonic() - started:.0f} s")
+            return source.name
+    raise JarsUnavailable(
+        "the jars of Apache Kafka could not be fetched; install Maven, or `pip install maven-artifact` "
+        f"(group `kafka` of pyproject.toml), and see that its repository can be reached. {'; '.join(reasons)}"
+    )
+
+
+def _deliver_with_mvn(jars: Sequence[Coordinate], directory: Path, _say: Say) -> None:
+    """One pom for all jars, each without its dependencies: the lock is the whole tree already."""
+    mvn = shutil.which("mvn")
+    if mvn is None:
+        raise SourceFailed("not on PATH")
+    pom = directory / "pom.xml"
+    pom.write_text(pom_of(jars), encoding="utf-8")
+    command = [mvn, "--batch-mode", "--quiet", "--file", str(pom), "dependency:copy-dependencies"]
+    command += ["-DexcludeTransitive=true", f"-DoutputDirectory={directory}"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=MVN_SECONDS_MAX, check=False, cwd=directory
+        )
+    except (OSError, subprocess.TimeoutExpired) as reason:
+        raise SourceFailed(str(reason)) from reason
+    absent = [jar.file_name for jar in jars if not (directory / jar.file_name).is_file()]
+    if done.returncode != 0 or absent:
+        output = (done.stdout + done.stderr).strip()[-MVN_OUTPUT_CHARACTERS_SHOWN:]
+        raise SourceFailed(f"status {done.returncode}, absent: {', '.join(absent) or 'none'}. {output}")
+
+
+def pom_of(jars: Sequence[Coordinate]) -> str:
+    dependencies = "".join(
+        f"<dependency><groupId>{escape(jar.group)}</groupId><artifactId>{escape(jar.artifact)}</artifactId>"
+        f"<version>{escape(jar.version)}</version></dependency>\n"
+        for jar in jars
+    )
+    return (
+        '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
+        "<groupId>engine</groupId><artifactId>kafka-jars</artifactId><version>1</version>\n"
+        f"<dependencies>\n{dependencies}</dependencies></project>\n"
+    )
+
+
+def _deliver_with_maven_artifact(jars: Sequence[Coordinate], directory: Path, say: Say) -> None:
+    try:
+        from maven_artifact import Downloader
+    except ImportError as reason:
+        raise SourceFailed("not installed") from reason
+    configured = os.environ.get(REPOSITORY_VARIABLE)
+    downloader = Downloader(base=configured) if configured else Downloader()
+    with ThreadPoolExecutor(DOWNLOADS_AT_ONCE, thread_name_prefix="jar") as pool:
+        futures = [pool.submit(_download, downloader, jar, directory / jar.file_name) for jar in jars]
+        try:
+            for count, future in enumerate(as_completed(futures), start=1):
+                future.result()
+                if count % 10 == 0 or count == len(jars):
+                    say(f"  {count} of {len(jars)} jars")
+        except SourceFailed:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _download(downloader: object, jar: Coordinate, target: Path) -> None:
+    """Not by `Downloader.download`: that knows no timeout, prints, and proves nothing on a fresh file."""
+    from maven_artifact import Artifact
+
+    url = Artifact(jar.group, jar.artifact, jar.version).uri(downloader.resolver.base)  # type: ignore[attr-defined]
+    for attempt in range(1, ATTEMPTS_MAX + 1):
+        try:
+            request = downloader.requestor.request  # type: ignore[attr-defined]
+            with request(url, None, timeout=REQUEST_SECONDS_MAX, stream=True) as response, target.open("wb") as out:
+                for chunk in response.iter_content(chunk_size=CHUNK_BYTES):
+                    out.write(chunk)
+        except OSError as reason:  # every exception of `requests` is one
+            if attempt == ATTEMPTS_MAX:
+                raise SourceFailed(f"{jar.file_name}: {reason}") from reason
+            time.sleep(attempt)
+        else:
+            return
+
+
+SOURCES = (
+    Source("mvn", _deliver_with_mvn),
+    Source("maven-artifact", _deliver_with_maven_artifact),
+)
