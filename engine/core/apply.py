@@ -1,13 +1,13 @@
 """Event to state: the only code that changes a run's state, live, in replay and in restore alike."""
 
 from collections.abc import Callable
-from hashlib import blake2b
+from zlib import crc32
 
 from engine.core.lifecycle import next_phase
 from engine.model import events as ev
 from engine.model.state import InstanceState, PendingActivity, PendingChild, Phase
 
-KEY_SUM_MODULUS = 1 << 128
+KEY_SUM_MODULUS = 1 << 64
 
 
 def apply(state: InstanceState | None, instance_id: str, recorded: ev.Recorded) -> InstanceState:
@@ -40,8 +40,8 @@ def account(state: InstanceState, key: bytes, value: bytes) -> None:
 
 
 def key_digest(key: bytes, value: bytes) -> int:
-    """One record's term in an order-free sum over keys and values."""
-    return int.from_bytes(blake2b(value, digest_size=16, key=key[-64:]).digest(), "big")
+    """One record's term in an order-free sum: enough to notice that records are missing, not to stop a forger."""
+    return crc32(value) << 32 | crc32(value, crc32(key))
 
 
 def _begin(instance_id: str, recorded: ev.Recorded, event: ev.InstanceStarted) -> InstanceState:

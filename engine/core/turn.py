@@ -17,7 +17,7 @@ from engine.model import effects as ef
 from engine.model import events as ev
 from engine.model.failure import Failure, ParentLink, Payload, failure_of
 from engine.model.ids import call_id_of, child_instance_id_of, run_id_of_continuation
-from engine.model.state import InstanceState
+from engine.model.state import InstanceState, RunStub
 
 STALL_NONDETERMINISM = "NonDeterminism"
 STALL_HISTORY_LIMIT = "HistoryLimitExceeded"
@@ -171,22 +171,19 @@ class _TurnTaker:
 
     def _purge(self, purge: Purge) -> None:
         seat = self.seat
-        run_id, last, child_ids = "", 0, ()
-        if seat.state is not None:
-            run_id, last, child_ids = seat.state.run_id, seat.state.sequence, tuple(seat.state.child_ids)
-        elif seat.stub is not None:
-            run_id, last, child_ids = seat.stub.run_id, seat.stub.last_sequence, seat.stub.child_ids
+        old = seat.state or seat.stub
+        assert old is not None
         if purge.recursive:
-            for child_id in dict.fromkeys(child_ids):
+            for child_id in dict.fromkeys(old.child_ids):
                 self._send(
                     cm.PurgeChild(
                         instance_id=child_id,
                         parent_instance_id=seat.instance_id,
-                        parent_run_id=run_id,
+                        parent_run_id=old.run_id,
                         force=purge.force,
                     )
                 )
-        self.turn.effects.append(ef.PurgeRun(instance_id=seat.instance_id, run_id=run_id, last_sequence=last))
+        self._purge_run(old)
         self.turn.is_purged = True
         self._leave()
 
@@ -196,9 +193,15 @@ class _TurnTaker:
         old = seat.state or seat.stub
         if old is None:
             return
-        last = old.sequence if isinstance(old, InstanceState) else old.last_sequence
-        self.turn.effects.append(ef.PurgeRun(instance_id=seat.instance_id, run_id=old.run_id, last_sequence=last))
+        self._purge_run(old)
         self._leave()
+
+    def _purge_run(self, old: InstanceState | RunStub) -> None:
+        last = old.sequence if isinstance(old, InstanceState) else old.last_sequence
+        purge = ef.PurgeRun(
+            instance_id=old.instance_id, run_id=old.run_id, last_sequence=last, key_sum=old.key_sum
+        )
+        self.turn.effects.append(purge)
 
     def _leave(self) -> None:
         if self.seat.execution is not None:
@@ -221,7 +224,7 @@ class _TurnTaker:
         ending = dict(state.children) if state is not None and type(event) is ev.InstanceTerminated else {}
         seat.state = state = apply(state, seat.instance_id, recorded)
         self.turn.recorded.append(recorded)
-        if type(event) is ev.InstanceStarted:
+        if state.sequence == 1:
             seat.execution = Execution(self._registry, seat.instance_id)
         if seat.execution is not None:
             seat.execution.observe(recorded)
@@ -253,9 +256,7 @@ class _TurnTaker:
         assert old is not None
         run_id = run_id_of_continuation(old.run_id)
         self.add(ev.InstanceContinuedAsNew(new_run_id=run_id, input=action.input))
-        self.turn.effects.append(
-            ef.PurgeRun(instance_id=old.instance_id, run_id=old.run_id, last_sequence=old.sequence)
-        )
+        self._purge_run(old)
         self._leave()
         self._continuations += 1
         # A workflow that continues without ever waiting would keep its partition in one endless turn.

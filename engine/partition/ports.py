@@ -101,6 +101,22 @@ class Doubt(msgspec.Struct, frozen=True, gc=False):
 CommitResult = Committed | Fenced | Doubt
 
 
+class Appender(Protocol):
+    """A second way into the inbox, for the ingress's thread: its own order, its own outcomes."""
+
+    def append(self, record: Append, on_done: Callable[[Appended], None]) -> None:
+        """Appends durably, in order per partition; the outcome is told by `deliver`, once."""
+        ...
+
+    def deliver(self) -> None:
+        """Runs the `on_done` of what has an outcome."""
+        ...
+
+    def close(self) -> None:
+        """Waits, briefly, for what is on its way."""
+        ...
+
+
 class Log(Protocol):
     """The topics of one app, as their owners see them."""
 
@@ -146,7 +162,7 @@ class Log(Protocol):
     def append(self, record: Append, on_done: Callable[[Appended], None] | None = None) -> None:
         """Appends to the inbox, durably, in order per partition and caller.
 
-        Without `on_done` it is retried without limit. With it, the outcome is told by `deliveries`, once.
+        Without `on_done` it is retried without limit. With it, the outcome is told by `commit_results`, once.
         """
         ...
 
@@ -156,6 +172,14 @@ class Log(Protocol):
 
     def commit_results(self) -> list[tuple[Claim, CommitResult]]:
         """Outcomes since the last call. After Fenced or Doubt the claim is void. Also runs `on_done` callbacks."""
+        ...
+
+    def appender(self) -> Appender:
+        """A way into the inbox for another thread."""
+        ...
+
+    def progress(self, partition: int) -> int | None:
+        """How far the owner of a partition is, as far as is known here: the next offset it will process."""
         ...
 
     def report_progress(self, claim: Claim, next_offset: int) -> None:
@@ -168,6 +192,31 @@ class Log(Protocol):
 
     def trim(self, claim: Claim, before_offset: int) -> None:
         """Lets the inbox before `before_offset` go. Best effort, asynchronous."""
+        ...
+
+
+class CommandSource(Protocol):
+    """`commands` as the ingress reads it: committed records only, shared out among the workers of the app."""
+
+    @property
+    def topic_id(self) -> str:
+        """The id of `commands`."""
+        ...
+
+    def assignment(self) -> dict[int, int]:
+        """Our partitions of `commands`, each with a number that changes when it comes anew and starts over."""
+        ...
+
+    def poll(self, timeout_ms: int) -> list[Record]:
+        """Further records, in order per partition; a partition that is ours anew begins at its group offset."""
+        ...
+
+    def commit(self, positions: dict[int, int]) -> None:
+        """Everything before these offsets is in the inbox. Lets the log drop it. Best effort."""
+        ...
+
+    def restart(self) -> None:
+        """Reads again from the group offsets; the numbers in `assignment` change."""
         ...
 
 

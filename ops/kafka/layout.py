@@ -1,7 +1,7 @@
-"""Who is in a cluster and where it listens: chosen once, kept in `cluster.json`, so that a restart finds its data.
+"""Who is in a cluster and where it listens: chosen once and kept in `cluster.json` beside the data.
 
-The controllers' addresses and directory ids are written into the quorum's own log when a directory is formatted:
-they must not change afterwards. The ports for clients may.
+The controllers' addresses and directory ids are written into the quorum's own log when a directory is
+formatted: they must not change afterwards. The ports for clients may.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ def _choose(brokers: int, ports: Sequence[int] | None) -> Layout:
     nodes = zip(ports or taken[:brokers], taken[brokers:], strict=True)
     return Layout(
         _random_id(),
-        tuple(Node(number, port, controller, _random_id()) for number, (port, controller) in enumerate(nodes, 1)),
+        tuple(
+            Node(number, port, controller, _random_id()) for number, (port, controller) in enumerate(nodes, 1)
+        ),
     )
 
 

@@ -9,8 +9,8 @@ import struct
 from ops.kafka.errors import KafkaUnavailable, PortInUse
 
 HOST = "127.0.0.1"
-# Below every system's ephemeral ports. From there a client's outgoing connection could take a broker's port while
-# the broker is down, and a connection attempt to a port without a listener could even connect to itself.
+# Below every system's ephemeral ports. From those a client's outgoing connection could take a broker's port
+# while the broker is down, and a connection to a port without a listener could even connect to itself.
 PORT_MIN = 20_000
 PORT_MAX = 32_000
 PICKS_MAX = 200
@@ -20,7 +20,7 @@ CLIENT_ID = b"ready"
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """Distinct ports nobody listens on now. Picked at random, so that two runs at once seldom pick the same."""
+    """Distinct ports nobody listens on now. At random, so that two runs at once seldom pick the same."""
     found: dict[int, None] = {}
     for _ in range(PICKS_MAX):
         port = random.randint(PORT_MIN, PORT_MAX)
@@ -28,7 +28,9 @@ def free_ports(count: int) -> tuple[int, ...]:
             found[port] = None
         if len(found) == count:
             return tuple(found)
-    raise KafkaUnavailable(f"no {count} free ports between {PORT_MIN} and {PORT_MAX}: end some listeners there.")
+    raise KafkaUnavailable(
+        f"no {count} free ports between {PORT_MIN} and {PORT_MAX}: end some listeners there."
+    )
 
 
 def is_free(port: int) -> bool:
@@ -48,7 +50,7 @@ def require_free(port: int, what_for: str) -> None:
 
 
 def kafka_answers(port: int, seconds_max: float = 2.0) -> bool:
-    """Whether a broker serves requests: it was registered, caught up and unfenced. Asked, not read from its log."""
+    """Whether a broker serves requests, hence is registered and unfenced. Asked, not read from a log."""
     body = struct.pack(">hhih", API_VERSIONS_KEY, 0, 1, len(CLIENT_ID)) + CLIENT_ID
     try:
         with socket.create_connection((HOST, port), seconds_max) as connection:

@@ -1,7 +1,7 @@
 """`server.properties` of a broker for tests and development.
 
-As in production where the engine could tell the difference (no automatic topics, replication 3 and two in-sync
-replicas when there are three brokers); otherwise tuned so that it starts fast and lets no test wait.
+As in production where the engine could tell the difference (no automatic topics; replication 3 and two
+in-sync replicas if there are three brokers), otherwise tuned so that it starts fast and lets no test wait.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ FAST: Settings = {
     "offsets.topic.num.partitions": "4",
     "transaction.state.log.num.partitions": "4",
     "share.coordinator.state.topic.num.partitions": "1",
-    # No waiting: for more members, for the cleaner's next look, for timed out transactions, for deleted topics.
+    # No waiting for more members, the cleaner's next look, timed out transactions, deleted topics.
     "group.initial.rebalance.delay.ms": "0",
     "log.cleaner.backoff.ms": "200",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
     "log.segment.delete.delay.ms": "1000",
+    # A killed broker is let in again only when its old session has ended: 9 s by default.
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
     # Tests of takeover ask for short sessions; the broker's own minimum is 6 s.
     "group.min.session.timeout.ms": "500",
     # Small: the default is 128 MB of heap for the cleaner alone.

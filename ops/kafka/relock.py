@@ -37,15 +37,22 @@ def main(kafka_version: str) -> None:
     )
     with tempfile.TemporaryDirectory() as directory:
         Path(directory, "pom.xml").write_text(pom_of(roots), encoding="utf-8")
-        goals = ["dependency:list", "-DoutputFile=list.txt", "dependency:copy-dependencies", "-DoutputDirectory=jars"]
-        subprocess.run(["mvn", "--batch-mode", "-q", *goals, "-DincludeScope=runtime"], cwd=directory, check=True)
+        goals = [
+            "dependency:list",
+            "-DoutputFile=list.txt",
+            "dependency:copy-dependencies",
+            "-DoutputDirectory=jars",
+        ]
+        subprocess.run(
+            ["mvn", "--batch-mode", "-q", *goals, "-DincludeScope=runtime"], cwd=directory, check=True
+        )
         listed = LISTED.findall(Path(directory, "list.txt").read_text(encoding="utf-8"))
         lines = [
             f"{group}:{artifact}:{version} {sha256_of(Path(directory, 'jars', f'{artifact}-{version}.jar'))}"
             for group, artifact, version in sorted(listed)
         ]
     header = f"# Runtime tree of {roots[0].group}:{roots[0].artifact}:{kafka_version} and a log binding.\n"
-    header += "# Written by `python -m ops.kafka.relock`: Maven coordinate, SHA-256. The order is the class path's.\n"
+    header += "# Written by `python -m ops.kafka.relock`: coordinate, SHA-256; in class path order.\n"
     LOCK_FILE.write_text(header + "\n".join(lines) + "\n", encoding="utf-8")
     print(f"{len(lines)} jars locked in {LOCK_FILE}")
 

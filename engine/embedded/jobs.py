@@ -1,0 +1,229 @@
+"""What the writer can be asked for, and the group of such requests that becomes one SQLite transaction.
+
+A group is built in memory first: offsets, fencing and outcomes are decided without a statement being run, because
+every statement gives the GIL away. An outcome is told only after the transaction that holds it was committed.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import msgspec
+
+from engine.codec.topics import CHECKPOINT_KEY
+from engine.embedded import database as db
+from engine.partition.ports import (
+    Append,
+    Appended,
+    Claim,
+    Commit,
+    CommitResult,
+    Committed,
+    Fenced,
+    Headers,
+    Record,
+)
+
+# Readers find every checkpoint of this stretch; older ones are deleted, as Kafka's compaction would.
+CHECKPOINTS_KEPT_OFFSETS = 10_000
+PRUNED = "pruned history"
+
+OnDone = Callable[[Appended], None]
+
+
+class AppendJob(msgspec.Struct, frozen=True, gc=False):
+    """Append to the inbox. `on_done` is run by the owner's thread."""
+
+    record: Append
+    on_done: OnDone | None
+
+
+class PublishJob(msgspec.Struct, frozen=True):
+    """Append to the commands; others do so too, from other processes."""
+
+    key: bytes
+    value: bytes
+    headers: Headers
+    result: "Future[Appended]"
+
+
+class CommitJob(msgspec.Struct, frozen=True, gc=False):
+    """Append a commit to the history, if the claim still counts."""
+
+    claim: Claim
+    commit: Commit
+
+
+class ClaimJob(msgspec.Struct, frozen=True):
+    """Fence all earlier claims of a partition."""
+
+    partition: int
+    result: "Future[Claim]"
+
+
+class TrimJob(msgspec.Struct, frozen=True, gc=False):
+    """Delete what lies before an offset."""
+
+    topic: str
+    partition: int
+    before_offset: int
+
+
+class ProgressJob(msgspec.Struct, frozen=True, gc=False):
+    """Note how far a reader has come."""
+
+    name: str
+    partition: int
+    offset: int
+
+
+class StopJob(msgspec.Struct, frozen=True, gc=False):
+    """End the writer, after what was asked for before."""
+
+
+Job = AppendJob | PublishJob | CommitJob | ClaimJob | TrimJob | ProgressJob | StopJob
+
+
+class Bounds:
+    """What the writer knows of the log without asking SQLite: nobody else writes these topics."""
+
+    def __init__(self, database: db.Database, partitions: int) -> None:
+        places = [(db.INBOX, number) for number in range(partitions)]
+        places += [(db.HISTORY, number) for number in range(partitions)]
+        places += [(db.DEADLETTER, 0), (db.COMMANDS, 0)]
+        self.starts = {place: database.start_offset(*place) for place in places}
+        self.ends = {place: database.end_offset(*place) for place in places}
+        self.pruned = {number: database.progress(PRUNED, number) or 0 for number in range(partitions)}
+        self.epochs = database.epochs()
+
+
+class Outcomes:
+    """What is told once a group is committed."""
+
+    def __init__(self) -> None:
+        self.inbox: list[Record] = []
+        self.appended: list[tuple[OnDone, Appended]] = []
+        self.results: list[tuple[Claim, CommitResult]] = []
+        self.claims: list[tuple[Future[Claim], Claim]] = []
+        self.published: list[tuple[Future[Appended], Appended]] = []
+
+
+class Group:
+    """Jobs taken together. Changes `bounds` as it goes: after a failed transaction they must be read again."""
+
+    def __init__(self, bounds: Bounds, now_ms: int) -> None:
+        self.outcomes = Outcomes()
+        self._bounds = bounds
+        self._now_ms = now_ms
+        self._rows: dict[str, list[db.Row]] = {}
+        self._claimed: dict[int, int] = {}
+        self._trimmed: dict[tuple[str, int], tuple[int, int]] = {}
+        self._pruned: dict[int, tuple[int, int]] = {}
+        self._progress: dict[tuple[str, int], int] = {}
+
+    def add(self, job: Job) -> None:
+        """Decides what becomes of a job."""
+        match job:
+            case AppendJob():
+                self._append(job)
+            case CommitJob():
+                self._commit(job)
+            case PublishJob():
+                offset = self._add_row(db.COMMANDS, 0, job.key, job.value, job.headers)
+                self.outcomes.published.append((job.result, Appended(offset, self._now_ms)))
+            case ClaimJob():
+                self._claim(job)
+            case TrimJob():
+                self._trim(job)
+            case ProgressJob():
+                self._progress[job.name, job.partition] = job.offset
+            case StopJob():
+                pass
+
+    def write(self, database: db.Database) -> None:
+        """Runs the statements; inside a transaction, unless there is but one."""
+        for topic, rows in self._rows.items():
+            database.insert(topic, rows)
+        for partition, epoch in self._claimed.items():
+            database.set_epoch(partition, epoch)
+        for (topic, partition), (start, end) in self._trimmed.items():
+            database.delete(topic, partition, start, end)
+        for partition, bounds in self._pruned.items():
+            database.delete_key(db.HISTORY, partition, bounds, CHECKPOINT_KEY)
+            database.set_progress(PRUNED, partition, bounds[1])
+        for (name, partition), offset in self._progress.items():
+            database.set_progress(name, partition, offset)
+
+    def is_one_statement(self) -> bool:
+        """Whether SQLite's own transaction around a statement will do."""
+        others = self._claimed or self._trimmed or self._pruned or self._progress
+        return not others and len(self._rows) == 1 and len(next(iter(self._rows.values()))) == 1
+
+    def _append(self, job: AppendJob) -> None:
+        record = job.record
+        offset = self._add_row(db.INBOX, record.partition, record.key, record.value, record.headers)
+        self.outcomes.inbox.append(
+            Record(
+                partition=record.partition,
+                offset=offset,
+                timestamp_ms=self._now_ms,
+                key=record.key,
+                value=record.value,
+                headers=record.headers,
+            )
+        )
+        if job.on_done is not None:
+            self.outcomes.appended.append((job.on_done, Appended(offset, self._now_ms)))
+
+    def _commit(self, job: CommitJob) -> None:
+        partition = job.claim.partition
+        latest = self._bounds.epochs.get(partition, 0)
+        if latest != job.claim.token:
+            fenced = Fenced(f"partition {partition}: claim {job.claim.token} was followed by claim {latest}")
+            self.outcomes.results.append((job.claim, fenced))
+            return
+        for key, value in job.commit.records:
+            self._add_row(db.HISTORY, partition, key, value, ())
+        for letter in job.commit.dead_letters:
+            self._add_row(db.DEADLETTER, 0, letter.key, letter.value, letter.headers)
+        behind = self._add_row(db.HISTORY, partition, CHECKPOINT_KEY, job.commit.checkpoint, ()) + 1
+        # The place of Kafka's marker: nobody may come to rely on history's offsets being dense.
+        self._bounds.ends[db.HISTORY, partition] = behind + 1
+        self._prune(partition, behind)
+        self.outcomes.results.append((job.claim, Committed(behind, self._now_ms)))
+
+    def _prune(self, partition: int, history_position: int) -> None:
+        start = self._bounds.pruned[partition]
+        if history_position - start < 2 * CHECKPOINTS_KEPT_OFFSETS:
+            return
+        end = history_position - CHECKPOINTS_KEPT_OFFSETS
+        self._bounds.pruned[partition] = end
+        self._pruned[partition] = (start, end)
+
+    def _claim(self, job: ClaimJob) -> None:
+        bounds, partition = self._bounds, job.partition
+        epoch = bounds.epochs.get(partition, 0) + 1
+        bounds.epochs[partition] = self._claimed[partition] = epoch
+        claim = Claim(
+            partition=partition,
+            token=epoch,
+            history_start=bounds.starts[db.HISTORY, partition],
+            history_end=bounds.ends[db.HISTORY, partition],
+            inbox_start=bounds.starts[db.INBOX, partition],
+            inbox_end=bounds.ends[db.INBOX, partition],
+        )
+        self.outcomes.claims.append((job.result, claim))
+
+    def _trim(self, job: TrimJob) -> None:
+        place = (job.topic, job.partition)
+        start = self._bounds.starts[place]
+        before = min(job.before_offset, self._bounds.ends[place])
+        if before > start:
+            self._bounds.starts[place] = before
+            self._trimmed[place] = (self._trimmed.get(place, (start, 0))[0], before)
+
+    def _add_row(self, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers) -> int:
+        offset = self._bounds.ends[topic, partition]
+        self._bounds.ends[topic, partition] = offset + 1
+        row = (db.place_of(partition, offset), self._now_ms, key, value, db.headers_to_bytes(headers))
+        self._rows.setdefault(topic, []).append(row)
+        return offset

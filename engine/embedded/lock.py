@@ -1,0 +1,54 @@
+"""Who owns a directory. The kernel lets go of the lock when the process ends, however it ends."""
+
+import fcntl
+import os
+import weakref
+from pathlib import Path
+
+from engine.errors import ConfigurationError
+
+LOCK_FILE = "owner.lock"
+PID_DIGITS_MAX = 20
+
+_held: "weakref.WeakSet[OwnerLock]" = weakref.WeakSet()
+
+
+class OwnerLock:
+    """The exclusive right to own the log in a directory, until `release`."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises ConfigurationError, with the pid of the process that has it."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._descriptor = os.open(directory / LOCK_FILE, flags, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(self._descriptor, PID_DIGITS_MAX, 0).decode("ascii", "replace").strip()
+            self._close()
+            message = (
+                f"expected to be the only owner of the log in {directory}, but process {holder or 'unknown'} has it; "
+                "stop that process or use another directory"
+            )
+            raise ConfigurationError(message) from error
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
+        _held.add(self)
+
+    def release(self) -> None:
+        """Lets another process own the directory. May be called twice."""
+        _held.discard(self)
+        self._close()
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _forget_in_child() -> None:
+    # A forked child shares the lock: an orphan of a killed owner would keep its successor out.
+    for lock in list(_held):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

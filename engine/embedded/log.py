@@ -1,0 +1,218 @@
+"""The owner's side of an embedded log: the `Log` port on one directory, for one process at a time."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+from engine.core.limits import check
+from engine.embedded import database as db
+from engine.embedded import tails
+from engine.embedded.jobs import AppendJob, ClaimJob, CommitJob, OnDone, Outcomes, ProgressJob, TrimJob
+from engine.embedded.lock import OwnerLock
+from engine.embedded.writer import Writer
+from engine.errors import LogUnavailableFault
+from engine.partition.ports import Append, Appended, Claim, Commit, CommitResult, Headers, Identity, Record
+
+PARTITIONS = 4
+DIRECTORY_MODE = 0o700
+# Kafka's default limit is a little above; what fits here must fit there.
+RECORD_BYTES_MAX = 1_000_000
+
+
+def wall_clock_ms() -> int:
+    """The broker's clock, where we are the broker."""
+    return time.time_ns() // 1_000_000
+
+
+class EmbeddedLog:
+    """Implements `Log`. There is no group: this process owns all partitions while it has the directory."""
+
+    def __init__(
+        self, directory: Path, *, partitions: int = PARTITIONS, now_ms: Callable[[], int] = wall_clock_ms
+    ) -> None:
+        """Raises ConfigurationError: another process owns the directory, or what is in it is of another kind."""
+        directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        self.directory = directory
+        self._lock = OwnerLock(directory)
+        try:
+            self._reader, self._written = _open_databases(directory, partitions)
+        except BaseException:
+            self._lock.release()
+            raise
+        topics = self._reader.topics()
+        self._identity = Identity(
+            commands_topic_id=topics[db.COMMANDS].topic_id,
+            inbox_topic_id=topics[db.INBOX].topic_id,
+            history_topic_id=topics[db.HISTORY].topic_id,
+            partitions=partitions,
+        )
+        self._reading = threading.Lock()
+        self._news = threading.Condition()
+        self._tails = tails.Tails()
+        self._results: deque[tuple[Claim, CommitResult]] = deque()
+        self._appended: deque[tuple[OnDone, Appended]] = deque()
+        self._committing: set[Claim] = set()
+        self._is_closed = False
+        self.writer = Writer(self._written, partitions, now_ms, self._take_outcomes)
+
+    @property
+    def identity(self) -> Identity:
+        """The topics' ids, made when the directory was."""
+        return self._identity
+
+    def close(self) -> None:
+        """Writes what was asked for, and lets another process own the directory. May be called twice."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self.writer.stop()
+        self._reader.close()
+        self._written.close()
+        self._lock.release()
+        with self._news:
+            self._news.notify_all()
+
+    def assignment(self) -> frozenset[int]:
+        """All partitions, until closed."""
+        return frozenset() if self._is_closed else frozenset(range(self._identity.partitions))
+
+    def claim(self, partition: int) -> Claim:
+        """Fences every earlier claim of the partition. Raises LogUnavailableFault or LogDamagedFault."""
+        assert 0 <= partition < self._identity.partitions, f"there is no partition {partition}"
+        self._refuse_when_closed()
+        claimed: Future[Claim] = Future()
+        self.writer.put(ClaimJob(partition, claimed))
+        return claimed.result()
+
+    def release(self, claim: Claim) -> None:
+        """Lets go of a claim."""
+        with self._news:
+            self._tails.unfollow(claim)
+
+    def read_history(self, claim: Claim, start: int, end: int) -> Iterator[list[Record]]:
+        """Committed records from offset `start` up to `end`, in order, in batches."""
+        while start < end:
+            with self._reading, db.as_faults():
+                records = self._reader.read(db.HISTORY, claim.partition, start, end)
+            if not records:
+                return
+            start = records[-1].offset + 1
+            yield records
+
+    def read_inbox(self, claim: Claim, offset: int) -> Record | None:
+        """The one inbox record at `offset`, None where there is none any more."""
+        with self._reading, db.as_faults():
+            records = self._reader.read(db.INBOX, claim.partition, offset, offset + 1)
+        return records[0] if records else None
+
+    def follow(self, claim: Claim, offset: int) -> None:
+        """From now on `poll` returns the inbox from `offset`."""
+        with self._news:
+            self._tails.follow(claim, offset)
+
+    def poll(self, timeout_ms: int) -> list[Record]:
+        """Inbox records of all followed partitions; in offset order per partition; [] when none came in time.
+
+        Returns early also for what `commit_results` has to tell. Raises LogDamagedFault where an offset is gone.
+        """
+        deadline = time.monotonic() + timeout_ms / 1000
+        while True:
+            with self._news:
+                records = self._tails.take()
+                behind = self._tails.behind()
+                has_outcomes = bool(self._results or self._appended)
+                remaining = deadline - time.monotonic()
+                if not (records or behind or has_outcomes or self._is_closed or remaining <= 0):
+                    self._news.wait(remaining)
+                    continue
+            for claim, start, end in behind:
+                records += self._catch_up(claim, start, end)
+            return records
+
+    def append(self, record: Append, on_done: OnDone | None = None) -> None:
+        """Appends to the inbox, durably, in order per partition and caller. Any thread may call it."""
+        check_record(record.key, record.value, record.headers)
+        assert 0 <= record.partition < self._identity.partitions, f"there is no partition {record.partition}"
+        self._refuse_when_closed()
+        self.writer.put(AppendJob(record, on_done))
+
+    def begin_commit(self, claim: Claim, commit: Commit) -> None:
+        """Sends a commit; its outcome comes by `commit_results`. One at a time for each claim.
+
+        Raises LimitExceededError for a record no log would take; then nothing of the commit was sent.
+        """
+        for key, value in commit.records:
+            check_record(key, value, ())
+        for letter in commit.dead_letters:
+            check_record(letter.key, letter.value, letter.headers)
+        check_record(b"", commit.checkpoint, ())
+        self._refuse_when_closed()
+        with self._news:
+            assert claim not in self._committing, "one commit at a time for each claim"
+            self._committing.add(claim)
+        self.writer.put(CommitJob(claim, commit))
+
+    def commit_results(self) -> list[tuple[Claim, CommitResult]]:
+        """Outcomes since the last call. Also runs the `on_done` callbacks of appends."""
+        with self._news:
+            results = list(self._results)
+            appended = list(self._appended)
+            self._results.clear()
+            self._appended.clear()
+            self._committing.difference_update(claim for claim, _ in results)
+        for on_done, outcome in appended:
+            on_done(outcome)
+        return results
+
+    def report_progress(self, claim: Claim, next_offset: int) -> None:
+        """Notes it for lag tools."""
+        self.writer.put(ProgressJob(db.INBOX, claim.partition, next_offset))
+
+    def holds_membership(self, claim: Claim) -> bool:
+        """Nobody else can be a member while we have the directory."""
+        return not self._is_closed
+
+    def trim(self, claim: Claim, before_offset: int) -> None:
+        """Lets the inbox before `before_offset` go."""
+        self.writer.put(TrimJob(db.INBOX, claim.partition, before_offset))
+
+    def _take_outcomes(self, outcomes: Outcomes) -> None:
+        """Called by the writer's thread, after each transaction."""
+        with self._news:
+            self._tails.add(outcomes.inbox)
+            self._results.extend(outcomes.results)
+            self._appended.extend(outcomes.appended)
+            self._news.notify_all()
+
+    def _catch_up(self, claim: Claim, start: int, end: int) -> list[Record]:
+        with self._reading, db.as_faults():
+            records = tails.read(self._reader, claim, start, end)
+        with self._news:
+            self._tails.move(claim, records[-1].offset + 1)
+        return records
+
+    def _refuse_when_closed(self) -> None:
+        if self._is_closed:
+            message = f"the log in {self.directory} is closed"
+            raise LogUnavailableFault(message)
+
+
+def check_record(key: bytes, value: bytes | None, headers: Headers) -> None:
+    """Raises LimitExceededError for a record that no log would take."""
+    size = len(key) + len(value or b"")
+    if headers:
+        size += sum(len(name.encode()) + len(data) for name, data in headers)
+    check("a record (bytes)", size, RECORD_BYTES_MAX, "store large values elsewhere and pass a reference")
+
+
+def _open_databases(directory: Path, partitions: int) -> tuple[db.Database, db.Database]:
+    writing = db.Database(directory, create=True)
+    try:
+        writing.create({db.COMMANDS: 1, db.INBOX: partitions, db.HISTORY: partitions, db.DEADLETTER: 1})
+        return db.Database(directory, create=False), writing
+    except BaseException:
+        writing.close()
+        raise

@@ -1,0 +1,105 @@
+"""Appends to the inbox by an idempotent producer: in order, acknowledged by all replicas, at once."""
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from engine.kafka.settings import KafkaSettings
+from engine.partition.ports import Append, Appended
+
+log = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 2.0
+RETRY_SECONDS = 0.1
+
+
+def appending_producer(settings: KafkaSettings, *, only_errors: bool) -> Producer:
+    """A producer that waits for nothing but the acknowledgement."""
+    return Producer(
+        settings.client(
+            enable_idempotence=True,
+            acks="all",
+            linger_ms=0,
+            retry_backoff_ms=10,
+            delivery_timeout_ms=30_000,
+            message_max_bytes=1_500_000,
+            queue_buffering_max_messages=200_000,
+            delivery_report_only_error=only_errors,
+        )
+    )
+
+
+class KafkaAppender:
+    """Appends whose outcome somebody wants to know. One thread."""
+
+    def __init__(self, settings: KafkaSettings, topic: str) -> None:
+        self._topic = topic
+        self._producer = appending_producer(settings, only_errors=False)
+
+    def append(self, record: Append, on_done: Callable[[Appended], None]) -> None:
+        """Sends; the outcome comes by `deliver`."""
+        produce(self._producer, self._topic, record, partial(_delivered, on_done))
+
+    def deliver(self) -> None:
+        """Runs the callbacks that are due."""
+        self._producer.poll(0)
+
+    def close(self) -> None:
+        """Waits, briefly, for what is on its way."""
+        self._producer.flush(FLUSH_SECONDS)
+
+
+class ResultAppender:
+    """Appends that are retried without limit and whose success is of no interest. Any thread."""
+
+    def __init__(self, settings: KafkaSettings, topic: str) -> None:
+        self._topic = topic
+        self._producer = appending_producer(settings, only_errors=True)
+        self._is_closed = False
+
+    def append(self, record: Append) -> None:
+        """Sends, and sends again for as long as it takes."""
+        produce(self._producer, self._topic, record, partial(self._failed, record))
+
+    def deliver(self) -> None:
+        """Runs the callbacks that are due."""
+        self._producer.poll(0)
+
+    def close(self) -> None:
+        """Waits, briefly, for what is on its way."""
+        self._is_closed = True
+        self._producer.flush(FLUSH_SECONDS)
+
+    def _failed(self, record: Append, error: KafkaError | None, message: Message) -> None:
+        if error is None or self._is_closed:
+            return
+        log.warning("append to %s/%d failed, trying again: %s", self._topic, record.partition, error)
+        timer = threading.Timer(RETRY_SECONDS, self.append, (record,))
+        timer.daemon = True
+        timer.start()
+
+
+def produce(
+    producer: Producer, topic: str, record: Append, on_delivery: Callable[[KafkaError | None, Message], None]
+) -> None:
+    """Produces, waiting while the producer's queue is full: back-pressure, not an error."""
+    while True:
+        try:
+            producer.produce(
+                topic, record.value, record.key, record.partition, on_delivery, headers=list(record.headers) or None
+            )
+        except BufferError:
+            producer.poll(0.05)
+        else:
+            return
+
+
+def _delivered(on_done: Callable[[Appended], None], error: KafkaError | None, message: Message) -> None:
+    if error is not None:
+        log.warning("append to %s/%d failed: %s", message.topic(), message.partition(), error)
+        on_done(Appended(-1, 0))
+    else:
+        on_done(Appended(message.offset(), message.timestamp()[1]))

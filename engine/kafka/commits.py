@@ -1,0 +1,119 @@
+"""Transactions of one claim: two transactional ids used strictly in turn, which hides the broker's marker writing.
+
+Nothing is ever retried on a producer whose commit had an unknown outcome: librdkafka may still deliver it later.
+"""
+
+import threading
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from engine.codec.topics import CHECKPOINT_KEY
+from engine.errors import FencedFault
+from engine.kafka.errors import error_of, fault_of
+from engine.kafka.settings import KafkaSettings
+from engine.partition.ports import Commit, CommitResult, Committed, Doubt, Fenced
+
+# Above what the engine writes (900,000 bytes of value) and below what the topics take.
+MESSAGE_BYTES_MAX = 1_000_000
+_TROUBLE = frozenset(
+    {
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError.REQUEST_TIMED_OUT,
+    }
+)
+
+
+class CommitTopics(msgspec.Struct, frozen=True):
+    """Where commits go."""
+
+    history: str
+    deadletter: str
+
+
+class Transactions:
+    """The transactional producers of one claim. Any one thread at a time."""
+
+    def __init__(self, settings: KafkaSettings, topics: CommitTopics, partition: int, id_prefix: str) -> None:
+        self._settings = settings
+        self._topics = topics
+        self._partition = partition
+        self._turn = 0
+        self._trouble = threading.Event()
+        self._checkpoint: tuple[int, int] | None = None
+        self._producers = [self._producer(f"{id_prefix}-{partition}-{which}") for which in "xy"]
+
+    def fence(self) -> None:
+        """Fences every earlier claim: first X, then Y, always. Raises LogUnavailableFault or ConfigurationError."""
+        timeout = self._settings.request_timeout_ms / 1000
+        for producer in self._producers:
+            try:
+                # Connected first: the first try of an unconnected one fails and waits half a second.
+                producer.list_topics(self._topics.history, timeout)
+                producer.init_transactions(timeout)
+            except KafkaException as problem:
+                raise fault_of(problem, f"fence partition {self._partition}") from problem
+
+    def commit(self, commit: Commit) -> CommitResult:
+        """Writes one commit, and waits for its outcome."""
+        producer = self._producers[self._turn]
+        self._turn ^= 1
+        self._trouble.clear()
+        self._checkpoint = None
+        try:
+            producer.begin_transaction()
+            self._produce(producer, commit)
+            producer.commit_transaction(self._settings.commit_timeout_ms / 1000)
+            producer.poll(0)
+        except KafkaException as problem:
+            fault = fault_of(problem, f"commit of partition {self._partition}")
+            return Fenced(str(fault)) if isinstance(fault, FencedFault) else Doubt(str(fault))
+        except (BufferError, SystemError) as problem:
+            # SystemError: how this client reports a fenced producer that is flushed.
+            return Doubt(f"commit of partition {self._partition}: {problem}")
+        if self._trouble.is_set() or self._checkpoint is None:
+            return Doubt(f"commit of partition {self._partition} returned, but a request of it had to be repeated")
+        offset, timestamp_ms = self._checkpoint
+        return Committed(offset + 1, timestamp_ms)
+
+    def close(self) -> None:
+        """Lets go. An open transaction is the next claim's to abort."""
+        self._producers.clear()
+
+    def _produce(self, producer: Producer, commit: Commit) -> None:
+        produce, topic, partition = producer.produce, self._topics.history, self._partition
+        for count, (key, value) in enumerate(commit.records, 1):
+            produce(topic, value, key, partition)
+            if count % 10_000 == 0:
+                producer.poll(0)
+        for letter in commit.dead_letters:
+            produce(self._topics.deadletter, letter.value, letter.key, headers=list(letter.headers))
+        produce(topic, commit.checkpoint, CHECKPOINT_KEY, partition, on_delivery=self._delivered)
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            self._checkpoint = (message.offset(), message.timestamp()[1])
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error_of(error).code() in _TROUBLE:
+            self._trouble.set()
+
+    def _producer(self, transactional_id: str) -> Producer:
+        settings = self._settings
+        return Producer(
+            settings.client(
+                transactional_id=transactional_id,
+                enable_idempotence=True,
+                acks="all",
+                transaction_timeout_ms=settings.transaction_timeout_ms,
+                linger_ms=0,
+                retry_backoff_ms=1,
+                message_max_bytes=MESSAGE_BYTES_MAX,
+                queue_buffering_max_messages=500_000,
+                queue_buffering_max_kbytes=512_000,
+                error_cb=self._on_error,
+            )
+        )

@@ -1,0 +1,54 @@
+"""Kafka's codes to what the engine does next. The one place where a code is judged."""
+
+from confluent_kafka import KafkaError, KafkaException
+
+from engine.errors import ConfigurationError, EngineError, FencedFault, LogDamagedFault, LogUnavailableFault
+
+FENCED_CODES = frozenset(
+    {
+        KafkaError._FENCED,  # noqa: SLF001 -- confluent's names for client-side codes
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.PRODUCER_FENCED,
+        KafkaError.INVALID_PRODUCER_ID_MAPPING,
+        KafkaError.FENCED_INSTANCE_ID,
+    }
+)
+DAMAGED_CODES = frozenset(
+    {
+        KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001
+        KafkaError.OFFSET_OUT_OF_RANGE,
+        KafkaError.UNKNOWN_TOPIC_ID,
+        KafkaError.INCONSISTENT_TOPIC_ID,
+    }
+)
+FORBIDDEN_CODES = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError._AUTHENTICATION,  # noqa: SLF001
+    }
+)
+
+
+def error_of(problem: KafkaException | KafkaError) -> KafkaError:
+    """The error inside an exception."""
+    if isinstance(problem, KafkaError):
+        return problem
+    error = problem.args[0]
+    return error if isinstance(error, KafkaError) else KafkaError(KafkaError._FAIL, str(problem))  # noqa: SLF001
+
+
+def fault_of(problem: KafkaException | KafkaError, doing: str) -> EngineError:
+    """The exception that names what the caller does next."""
+    error = error_of(problem)
+    text = f"{doing}: {error.name()}: {error.str()}"
+    if error.code() in FENCED_CODES:
+        return FencedFault(text)
+    if error.code() in DAMAGED_CODES:
+        return LogDamagedFault(text)
+    if error.code() in FORBIDDEN_CODES:
+        return ConfigurationError(f"{text}; grant the right named in ops/, or mend the credentials")
+    return LogUnavailableFault(text)

@@ -1,0 +1,248 @@
+"""The Log port on Kafka. What is here is plumbing; what makes it exact is in commits, membership and reader."""
+
+import itertools
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from engine.codec.topics import topics_of
+from engine.core.limits import check
+from engine.kafka import reader
+from engine.kafka.appender import KafkaAppender, ResultAppender
+from engine.kafka.commits import MESSAGE_BYTES_MAX, CommitTopics, Transactions
+from engine.kafka.errors import fault_of
+from engine.kafka.membership import Membership
+from engine.kafka.settings import KafkaSettings
+from engine.kafka.topics import TopicAdmin
+from engine.partition.ports import (
+    Append,
+    Appended,
+    Appender,
+    Claim,
+    Commit,
+    CommitResult,
+    Doubt,
+    Identity,
+    Record,
+)
+
+log = logging.getLogger(__name__)
+
+PROGRESS_INTERVAL_S = 0.2
+RECORD_BYTES_MAX = MESSAGE_BYTES_MAX - 20_000
+
+
+class KafkaLog:
+    """The topics of one app, as one worker process sees them."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._topics = topics_of(settings.namespace, settings.app)
+        admin = TopicAdmin(settings)
+        if settings.is_dev:
+            admin.apply()
+        self.identity: Identity = admin.identity()
+        self._admin = AdminClient(settings.client())
+        group = f"{settings.namespace}.{settings.app}.owners"
+        self._membership = Membership(settings, self._topics.inbox, group)
+        self._consumer = reader.reading_consumer(settings, f"{group}.inbox", committed=False)
+        self._results = ResultAppender(settings, self._topics.inbox)
+        self._tracked = KafkaAppender(settings, self._topics.inbox)
+        self._tokens = itertools.count(1)
+        self._transactions: dict[int, Transactions] = {}
+        self._followed: dict[int, int] = {}
+        self._work: queue.SimpleQueue[tuple[Claim, Transactions, Commit] | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[Claim, CommitResult]] = queue.SimpleQueue()
+        self._local_progress: dict[int, int] = {}
+        self._reported: dict[int, int] = {}
+        self._remote_progress: dict[int, int] = {}
+        self._progress_at = 0.0
+        self._threads = [
+            threading.Thread(target=self._committer, name=f"committer-{n}", daemon=True)
+            for n in range(settings.committers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    # --- who owns what ---
+
+    def assignment(self) -> frozenset[int]:
+        """See the port. Also commits the group offsets, for lag tools and for other workers' ingress."""
+        now = time.monotonic()
+        if now - self._progress_at >= PROGRESS_INTERVAL_S:
+            self._progress_at = now
+            self._share_progress()
+        return self._membership.assignment()
+
+    def _share_progress(self) -> None:
+        news = {p: o for p, o in self._local_progress.items() if self._reported.get(p) != o}
+        if news:
+            self._membership.commit(news, wait=False)
+            self._reported.update(news)
+        others = [p for p in range(self.identity.partitions) if p not in self._followed]
+        self._remote_progress = self._membership.committed(others) if others else {}
+
+    def claim(self, partition: int) -> Claim:
+        """See the port. Any thread."""
+        topics = self._topics
+        transactions = Transactions(
+            self._settings,
+            CommitTopics(topics.history, topics.deadletter),
+            partition,
+            f"{self._settings.namespace}.{self._settings.app}",
+        )
+        transactions.fence()
+        history = self._bounds(topics.history, partition)
+        inbox = self._bounds(topics.inbox, partition)
+        claim = Claim(partition, next(self._tokens), *history, *inbox)
+        self._transactions[claim.token] = transactions
+        return claim
+
+    def _bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """(log start, high watermark): read uncommitted, for an open transaction must not hide what is behind it."""
+        place = TopicPartition(topic, partition)
+        found = []
+        try:
+            for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
+                futures = self._admin.list_offsets(
+                    {place: spec},
+                    isolation_level=IsolationLevel.READ_UNCOMMITTED,
+                    request_timeout=self._settings.request_timeout_ms / 1000,
+                )
+                found.append(futures[place].result().offset)
+        except KafkaException as problem:
+            raise fault_of(problem, f"list offsets of {topic}/{partition}") from problem
+        return found[0], found[1]
+
+    def release(self, claim: Claim) -> None:
+        """See the port."""
+        transactions = self._transactions.pop(claim.token, None)
+        if self._followed.get(claim.partition) == claim.token:
+            del self._followed[claim.partition]
+            self._local_progress.pop(claim.partition, None)
+            self._consumer.incremental_unassign([TopicPartition(self._topics.inbox, claim.partition)])
+        if transactions is not None:
+            # Destroying a producer waits for its threads; nobody has to wait with it.
+            threading.Thread(target=transactions.close, daemon=True).start()
+
+    def holds_membership(self, claim: Claim) -> bool:
+        """See the port."""
+        if claim.partition not in self._membership.assignment():
+            return False
+        offset = self._local_progress.get(claim.partition)
+        return self._membership.commit({} if offset is None else {claim.partition: offset}, wait=True)
+
+    # --- reading ---
+
+    def read_history(self, claim: Claim, start: int, end: int) -> Iterator[list[Record]]:
+        """See the port. Any thread."""
+        return reader.read_range(self._settings, self._topics.history, claim.partition, (start, end))
+
+    def read_inbox(self, claim: Claim, offset: int) -> Record | None:
+        """See the port. Any thread."""
+        bounds = (offset, offset + 1)
+        for batch in reader.read_range(self._settings, self._topics.inbox, claim.partition, bounds):
+            return batch[0] if batch[0].offset == offset else None
+        return None
+
+    def follow(self, claim: Claim, offset: int) -> None:
+        """See the port."""
+        self._followed[claim.partition] = claim.token
+        self._local_progress[claim.partition] = offset
+        self._consumer.incremental_assign([TopicPartition(self._topics.inbox, claim.partition, offset)])
+
+    def poll(self, timeout_ms: int) -> list[Record]:
+        """See the port."""
+        if not self._followed:
+            time.sleep(min(timeout_ms, 20) / 1000)
+            return []
+        first = self._consumer.poll(timeout_ms / 1000)
+        if first is None:
+            return []
+        messages = [first, *self._consumer.consume(reader.BATCH_RECORDS, 0)]
+        record_of = reader.record_of
+        return [
+            record_of(m)
+            for m in messages
+            if (m.error() is None or reader.message_is_good(m)) and m.partition() in self._followed
+        ]
+
+    # --- writing ---
+
+    def append(self, record: Append, on_done: Callable[[Appended], None] | None = None) -> None:
+        """See the port. Any thread without `on_done`, the owners' thread with it."""
+        check("an inbox record (bytes)", len(record.value), RECORD_BYTES_MAX + 400_000, "this is an engine bug")
+        if on_done is None:
+            self._results.append(record)
+        else:
+            self._tracked.append(record, on_done)
+
+    def appender(self) -> Appender:
+        """See the port."""
+        return KafkaAppender(self._settings, self._topics.inbox)
+
+    def begin_commit(self, claim: Claim, commit: Commit) -> None:
+        """See the port. Raises LimitExceededError before anything is written."""
+        for key, value in commit.records:
+            if value is not None and len(value) + len(key) > RECORD_BYTES_MAX:
+                check(f"the record {key!r} (bytes)", len(value), RECORD_BYTES_MAX, "this is an engine bug")
+        self._work.put((claim, self._transactions[claim.token], commit))
+
+    def commit_results(self) -> list[tuple[Claim, CommitResult]]:
+        """See the port."""
+        self._results.deliver()
+        self._tracked.deliver()
+        results: list[tuple[Claim, CommitResult]] = []
+        while True:
+            try:
+                results.append(self._done.get_nowait())
+            except queue.Empty:
+                return results
+
+    def _committer(self) -> None:
+        while True:
+            work = self._work.get()
+            if work is None:
+                return
+            claim, transactions, commit = work
+            try:
+                result = transactions.commit(commit)
+            except Exception as problem:
+                # Whatever this was, the commit may be in the log: only a new claim tells.
+                log.exception("commit of partition %d", claim.partition)
+                result = Doubt(f"{type(problem).__name__}: {problem}")
+            self._done.put((claim, result))
+
+    # --- progress and trimming ---
+
+    def progress(self, partition: int) -> int | None:
+        """See the port."""
+        local = self._local_progress.get(partition)
+        return local if local is not None else self._remote_progress.get(partition)
+
+    def report_progress(self, claim: Claim, next_offset: int) -> None:
+        """See the port."""
+        if self._followed.get(claim.partition) == claim.token:
+            self._local_progress[claim.partition] = next_offset
+
+    def trim(self, claim: Claim, before_offset: int) -> None:
+        """See the port."""
+        place = TopicPartition(self._topics.inbox, claim.partition, before_offset)
+        try:
+            self._admin.delete_records([place])
+        except KafkaException as problem:
+            log.info("inbox %d not trimmed: %s", claim.partition, problem)
+
+    def close(self) -> None:
+        """Leaves the group and lets go of everything. The claims must be released."""
+        for _ in self._threads:
+            self._work.put(None)
+        self._membership.leave()
+        self._results.close()
+        self._tracked.close()
+        self._consumer.close()

@@ -1,0 +1,132 @@
+"""`commands` for the ingress: read_committed, so that callers may publish inside their own transactions.
+
+An open transaction of a caller holds back what is behind it on its partition of `commands`, and nothing else.
+"""
+
+import itertools
+import logging
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from engine.codec.topics import topics_of
+from engine.errors import LogDamagedFault
+from engine.kafka.errors import fault_of
+from engine.kafka.reader import BATCH_RECORDS, message_is_good, record_of
+from engine.kafka.settings import KafkaSettings
+from engine.partition.ports import Record
+
+log = logging.getLogger(__name__)
+
+
+class KafkaCommandSource:
+    """The group of ingresses of one app. One thread uses it."""
+
+    def __init__(self, settings: KafkaSettings, topic_id: str) -> None:
+        self.topic_id = topic_id
+        self._settings = settings
+        self._topic = topics_of(settings.namespace, settings.app).commands
+        self._sessions = itertools.count(1)
+        self._ours: dict[int, int] = {}
+        self._admin = AdminClient(settings.client())
+        self._consumer = Consumer(
+            settings.client(
+                group_id=f"{settings.namespace}.{settings.app}.ingress",
+                group_instance_id=settings.member,
+                group_protocol="classic",
+                partition_assignment_strategy="cooperative-sticky",
+                session_timeout_ms=settings.session_timeout_ms,
+                heartbeat_interval_ms=settings.heartbeat_interval_ms,
+                max_poll_interval_ms=settings.max_poll_interval_ms,
+                isolation_level="read_committed",
+                enable_auto_commit=False,
+                enable_auto_offset_store=False,
+                auto_offset_reset="error",
+                fetch_queue_backoff_ms=5,
+                fetch_wait_max_ms=50,
+            )
+        )
+        self._consumer.subscribe(
+            [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+        )
+
+    def assignment(self) -> dict[int, int]:
+        """See the port."""
+        return dict(self._ours)
+
+    def poll(self, timeout_ms: int) -> list[Record]:
+        """See the port."""
+        first = self._consumer.poll(timeout_ms / 1000)
+        if first is None:
+            return []
+        messages = [first, *self._consumer.consume(BATCH_RECORDS, 0)]
+        records: list[Record] = []
+        for message in messages:
+            try:
+                if message_is_good(message):
+                    records.append(record_of(message))
+            except LogDamagedFault as fault:
+                # A group offset that is gone: the topic is another, or was trimmed by hand. What is left is new to us.
+                log.warning("%s; reading partition %d of commands from its start", fault, message.partition())
+                self._reassign([TopicPartition(self._topic, message.partition(), OFFSET_BEGINNING)])
+        return [record for record in records if record.partition in self._ours]
+
+    def commit(self, positions: dict[int, int]) -> None:
+        """See the port. The metadata names the topic, so that an offset is never used on another of the same name."""
+        places = [
+            TopicPartition(self._topic, partition, offset, metadata=self.topic_id)
+            for partition, offset in positions.items()
+        ]
+        try:
+            self._consumer.commit(offsets=places, asynchronous=True)
+            self._admin.delete_records([TopicPartition(self._topic, p, o) for p, o in positions.items()])
+        except KafkaException as problem:
+            log.info("ingress offsets not committed: %s", problem)
+
+    def restart(self) -> None:
+        """See the port."""
+        self._reassign(self._starts(list(self._ours)))
+
+    def close(self) -> None:
+        """Leaves the group at once, as membership does."""
+        self._consumer.unsubscribe()
+        for _ in range(50):
+            if not self._ours:
+                break
+            self._consumer.poll(0.02)
+        self._consumer.poll(0.05)
+        self._consumer.close()
+
+    def _starts(self, partitions: list[int]) -> list[TopicPartition]:
+        if not partitions:
+            return []
+        asked = [TopicPartition(self._topic, partition) for partition in partitions]
+        try:
+            committed = self._consumer.committed(asked, timeout=self._settings.request_timeout_ms / 1000)
+        except KafkaException as problem:
+            raise fault_of(problem, "read the ingress's group offsets") from problem
+        return [
+            TopicPartition(self._topic, place.partition, place.offset)
+            if place.offset >= 0 and place.metadata == self.topic_id
+            else TopicPartition(self._topic, place.partition, OFFSET_BEGINNING)
+            for place in committed
+        ]
+
+    def _reassign(self, places: list[TopicPartition]) -> None:
+        if not places:
+            return
+        self._consumer.incremental_unassign([TopicPartition(self._topic, place.partition) for place in places])
+        self._consumer.incremental_assign(places)
+        for place in places:
+            self._ours[place.partition] = next(self._sessions)
+
+    def _assigned(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        starts = self._starts([place.partition for place in places])
+        consumer.incremental_assign(starts)
+        for place in starts:
+            self._ours[place.partition] = next(self._sessions)
+
+    def _revoked(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        for place in places:
+            self._ours.pop(place.partition, None)
+        consumer.incremental_unassign(places)

@@ -1,0 +1,202 @@
+"""The topics of an app from one table: what each must be, created where missing, checked at every start."""
+
+import time
+from collections.abc import Iterator
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from engine.codec.topics import Topics, topics_of
+from engine.errors import ConfigurationError
+from engine.kafka.errors import error_of, fault_of
+from engine.kafka.settings import KafkaSettings
+from engine.partition.ports import Identity
+
+DAY_MS = 24 * 3600 * 1000
+TOPIC_BYTES_MAX = 2 * 1024 * 1024
+COMMANDS_BYTES_MAX = 1_048_588
+REPLICATION = 3
+MIN_ISR = 2
+
+
+class TopicSpec(msgspec.Struct, frozen=True):
+    """One topic: its name, how many partitions (None: as many as it has), and the settings that must hold."""
+
+    name: str
+    partitions: int | None
+    configs: dict[str, str]
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """What a topic is, and what it should be."""
+
+    topic: str
+    setting: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.topic}: expected {self.setting}={self.expected}, but it is {self.found}"
+
+
+def specs(settings: KafkaSettings, names: Topics) -> tuple[TopicSpec, ...]:
+    """The table. Everything the engine's exactness rests on is in it."""
+    kept = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+    safe: dict[str, str] = {"unclean.leader.election.enable": "false"}
+    if not settings.is_dev:
+        safe["min.insync.replicas"] = str(MIN_ISR)
+    return (
+        TopicSpec(
+            names.commands,
+            None,
+            # Trimmed by the ingress behind its group offset: nothing that was not forwarded can expire.
+            kept | safe | {"max.message.bytes": str(COMMANDS_BYTES_MAX)},
+        ),
+        TopicSpec(
+            names.inbox,
+            settings.partitions,
+            kept | safe | {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(TOPIC_BYTES_MAX)},
+        ),
+        TopicSpec(
+            names.history,
+            settings.partitions,
+            safe
+            | {
+                "cleanup.policy": "compact",
+                "message.timestamp.type": "LogAppendTime",
+                "max.message.bytes": str(TOPIC_BYTES_MAX),
+                "max.compaction.lag.ms": str(7 * DAY_MS),
+                "delete.retention.ms": str(7 * DAY_MS),
+            },
+        ),
+        TopicSpec(
+            names.deadletter,
+            None,
+            safe
+            | {
+                "cleanup.policy": "delete",
+                "retention.ms": str(30 * DAY_MS),
+                "max.message.bytes": str(TOPIC_BYTES_MAX),
+            },
+        ),
+    )
+
+
+# May be set otherwise without harm to exactness: only `apply` cares.
+_ADVISED = frozenset({"max.compaction.lag.ms"})
+
+
+class TopicAdmin:
+    """Creates and checks the topics of one app."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._names = topics_of(settings.namespace, settings.app)
+        self._admin = AdminClient(settings.client())
+
+    def apply(self) -> list[str]:
+        """Creates what is missing; the names of what it created. Changes nothing that exists."""
+        settings, created = self._settings, []
+        existing = self._existing()
+        for spec in specs(settings, self._names):
+            if spec.name in existing:
+                continue
+            topic = NewTopic(
+                spec.name,
+                num_partitions=spec.partitions or min(4, settings.partitions),
+                replication_factor=1 if settings.is_dev else REPLICATION,
+                config=spec.configs,
+            )
+            self._create(topic)
+            created.append(spec.name)
+        if created:
+            self._await_leaders(created)
+        return created
+
+    def check(self) -> list[Difference]:
+        """Every way in which the topics are not what they must be."""
+        existing = self._existing()
+        differences: list[Difference] = []
+        for spec in specs(self._settings, self._names):
+            if spec.name not in existing:
+                differences.append(Difference(spec.name, "existence", "a topic", "missing"))
+            else:
+                differences.extend(self._differences(spec))
+        return differences
+
+    def identity(self) -> Identity:
+        """The topics' ids. Raises ConfigurationError, naming each difference, where the topics are not safe."""
+        differences = self.check()
+        if differences:
+            lines = "\n  ".join(str(each) for each in differences)
+            message = f"the topics of app {self._settings.app!r} are not safe to run on:\n  {lines}\n{self._remedy()}"
+            raise ConfigurationError(message)
+        names = self._names
+        described = self._admin.describe_topics(
+            TopicCollection([names.commands, names.inbox, names.history]),
+            request_timeout=self._settings.request_timeout_ms / 1000,
+        )
+        topics = {name: future.result() for name, future in described.items()}
+        return Identity(
+            commands_topic_id=str(topics[names.commands].topic_id),
+            inbox_topic_id=str(topics[names.inbox].topic_id),
+            history_topic_id=str(topics[names.history].topic_id),
+            partitions=len(topics[names.inbox].partitions),
+        )
+
+    def _remedy(self) -> str:
+        return (
+            f"'engine topics apply --app {self._settings.app}' creates missing topics; change settings with your "
+            "cluster's tools; use --dev for a single broker"
+        )
+
+    def _existing(self) -> dict[str, int]:
+        try:
+            metadata = self._admin.list_topics(timeout=self._settings.request_timeout_ms / 1000)
+        except KafkaException as problem:
+            raise fault_of(problem, f"reach Kafka at {self._settings.bootstrap_servers}") from problem
+        return {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
+
+    def _differences(self, spec: TopicSpec) -> Iterator[Difference]:
+        resource = ConfigResource(ResourceType.TOPIC, spec.name)
+        timeout = self._settings.request_timeout_ms / 1000
+        described = self._admin.describe_topics(TopicCollection([spec.name]), request_timeout=timeout)
+        partitions = described[spec.name].result().partitions
+        if spec.partitions is not None and len(partitions) != spec.partitions:
+            yield Difference(spec.name, "partitions", str(spec.partitions), str(len(partitions)))
+        replication = min(len(partition.replicas) for partition in partitions)
+        if not self._settings.is_dev and replication < REPLICATION:
+            yield Difference(spec.name, "replication factor", f"at least {REPLICATION}", str(replication))
+        configs = self._admin.describe_configs([resource], request_timeout=timeout)[resource].result()
+        for setting, expected in spec.configs.items():
+            found = configs[setting].value if setting in configs else "unknown"
+            if found != expected and setting not in _ADVISED and not _is_stricter(setting, expected, found):
+                yield Difference(spec.name, setting, expected, found)
+
+    def _create(self, topic: NewTopic) -> None:
+        future = self._admin.create_topics([topic], request_timeout=self._settings.request_timeout_ms / 1000)
+        try:
+            future[topic.topic].result()
+        except KafkaException as problem:
+            # Another worker may have been first: then `check` judges what it made.
+            if error_of(problem).code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise fault_of(problem, f"create topic {topic.topic}") from problem
+
+    def _await_leaders(self, created: list[str]) -> None:
+        deadline = time.monotonic() + self._settings.request_timeout_ms / 1000
+        while time.monotonic() < deadline:
+            topics = self._admin.list_topics(timeout=5).topics
+            found = [topics[name] for name in created if name in topics]
+            ready = all(p.leader >= 0 for topic in found for p in topic.partitions.values())
+            if len(found) == len(created) and ready:
+                return
+            time.sleep(0.05)
+
+
+def _is_stricter(setting: str, expected: str, found: str) -> bool:
+    """Whether `found` promises even more than what is asked for."""
+    at_least = {"min.insync.replicas", "max.message.bytes", "delete.retention.ms"}
+    if setting == "retention.ms" and expected != "-1":
+        return True
+    return setting in at_least and found.isdigit() and int(found) >= int(expected)

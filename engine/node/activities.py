@@ -1,0 +1,202 @@
+"""Runs activities: sync ones on threads, async ones on one event loop, CPU-bound ones in processes if they ask.
+
+An attempt ends in one inbox record, a result or a failure. Nothing an activity does can stop its worker but killing
+the process; what it returned is on its way before the thread takes up the next.
+"""
+
+import asyncio
+import inspect
+import multiprocessing
+import queue
+import threading
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from typing import Any
+
+from engine.codec import avro
+from engine.core.activity import WorkflowActivityContext
+from engine.core.registry import ActivityDefinition, Registry
+from engine.core.values import decode_value, encode_value
+from engine.errors import LimitExceededError, NonRetryableError
+from engine.model.commands import ActivityResult, CompleteActivity, FailActivity
+from engine.model.effects import RunActivity
+from engine.model.failure import Failure, Payload, failure_of
+from engine.partition.ports import Append
+
+AppendFunction = Callable[[Append], None]
+Call = tuple[RunActivity, int]
+
+
+class ActivityPool:
+    """The activities of one worker process."""
+
+    def __init__(self, registry: Registry, append: AppendFunction, threads_max: int, processes_max: int = 0) -> None:
+        self.started = 0
+        self.finished = 0
+        self._registry = registry
+        self._append = append
+        self._threads_max = threads_max
+        self._processes_max = processes_max or multiprocessing.cpu_count()
+        self._queue: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._processes: ProcessPoolExecutor | None = None
+        self._is_closed = False
+        self._kinds = {
+            name: self._kind_of(definition) for name, definition in registry.activities.items()
+        }
+
+    def run(self, call: RunActivity, partition: int) -> None:
+        """Begins an attempt; its outcome is appended to the inbox of `partition`. Called by the owners' thread."""
+        self.started += 1
+        kind = self._kinds.get(call.name, "unknown")
+        if kind == "thread":
+            if self._idle <= self._queue.qsize() and len(self._threads) < self._threads_max:
+                self._add_thread()
+            self._queue.put((call, partition))
+        elif kind == "async":
+            self._event_loop().call_soon_threadsafe(self._begin_async, call, partition)
+        elif kind == "process":
+            self._begin_process(call, partition)
+        else:
+            known = ", ".join(sorted(self._registry.activities)[:20]) or "none"
+            text = f"expected a registered activity, but {call.name!r} is not one of: {known}"
+            self._finish(call, partition, failure_of("ActivityNotRegisteredError", text))
+
+    @property
+    def waiting(self) -> int:
+        """Attempts that no thread has taken up."""
+        return self._queue.qsize()
+
+    def close(self) -> None:
+        """Takes up nothing more. What is running is left to itself: its result is of no use to this process."""
+        self._is_closed = True
+        for _ in self._threads:
+            self._queue.put(None)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        if self._processes is not None:
+            self._processes.shutdown(wait=False, cancel_futures=True)
+
+    # --- threads ---
+
+    def _add_thread(self) -> None:
+        thread = threading.Thread(target=self._serve, name=f"activity-{len(self._threads)}", daemon=True)
+        self._threads.append(thread)
+        self._idle += 1
+        thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            item = self._queue.get()
+            if item is None or self._is_closed:
+                return
+            self._idle -= 1
+            call, partition = item
+            self._finish(call, partition, run_attempt(self._registry.activities[call.name], call))
+            self._idle += 1
+
+    def _finish(self, call: RunActivity, partition: int, outcome: Payload | Failure | None) -> None:
+        self.finished += 1
+        if self._is_closed:
+            return
+        command = result_of(call, outcome)
+        self._append(Append(partition, call.instance_id.encode(), avro.encode_command(command)))
+
+    # --- the event loop ---
+
+    def _event_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(target=self._loop.run_forever, name="activity-loop", daemon=True).start()
+        return self._loop
+
+    def _begin_async(self, call: RunActivity, partition: int) -> None:
+        assert self._loop is not None
+        task = self._loop.create_task(_attempt_async(self._registry.activities[call.name], call))
+        task.add_done_callback(lambda done: self._finish(call, partition, done.result()))
+
+    # --- processes ---
+
+    def _begin_process(self, call: RunActivity, partition: int) -> None:
+        if self._processes is None:
+            # Forking a process full of threads and open logs would copy locks nobody can open any more.
+            context = multiprocessing.get_context("spawn")
+            self._processes = ProcessPoolExecutor(self._processes_max, mp_context=context)
+        try:
+            future = self._processes.submit(run_attempt, self._registry.activities[call.name], call)
+        except BrokenProcessPool as problem:
+            self._processes = None
+            self._finish(call, partition, failure_of("WorkerProcessDied", str(problem)))
+            return
+        future.add_done_callback(partial(self._process_done, call, partition))
+
+    def _process_done(self, call: RunActivity, partition: int, future: "Future[Payload | Failure | None]") -> None:
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is not None:
+            self._processes = None
+            self._finish(call, partition, failure_of("WorkerProcessDied", f"{type(error).__name__}: {error}"))
+        else:
+            self._finish(call, partition, future.result())
+
+    @staticmethod
+    def _kind_of(definition: ActivityDefinition) -> str:
+        if inspect.iscoroutinefunction(definition.function):
+            return "async"
+        return definition.executor
+
+
+def run_attempt(definition: ActivityDefinition, call: RunActivity) -> Payload | Failure | None:
+    """Runs a sync activity to its outcome, whatever that is."""
+    try:
+        return encode_value(_call(definition, call), f"the result of activity {call.name!r}")
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- an activity's error is its outcome
+        return _failure_from(error)
+
+
+async def _attempt_async(definition: ActivityDefinition, call: RunActivity) -> Payload | Failure | None:
+    try:
+        return encode_value(await _call(definition, call), f"the result of activity {call.name!r}")
+    except (Exception, SystemExit) as error:  # noqa: BLE001
+        return _failure_from(error)
+
+
+def _call(definition: ActivityDefinition, call: RunActivity) -> Any:  # noqa: ANN401 -- a user's value
+    context = WorkflowActivityContext(call)
+    if not definition.takes_input:
+        return definition.function(context)
+    return definition.function(context, decode_value(call.input, definition.input_kind))
+
+
+def _failure_from(error: BaseException) -> Failure:
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
+    stack = "".join(traceback.format_list(frames))
+    retryable = not isinstance(error, NonRetryableError | LimitExceededError)
+    return failure_of(type(error).__name__, str(error), stack, retryable=retryable)
+
+
+def result_of(call: RunActivity, outcome: Payload | Failure | None) -> ActivityResult:
+    """The inbox record that an attempt ends in."""
+    if isinstance(outcome, Failure):
+        return FailActivity(
+            instance_id=call.instance_id,
+            run_id=call.run_id,
+            scheduled=call.scheduled,
+            call_id=call.call_id,
+            attempt=call.attempt,
+            failure=outcome,
+        )
+    return CompleteActivity(
+        instance_id=call.instance_id,
+        run_id=call.run_id,
+        scheduled=call.scheduled,
+        call_id=call.call_id,
+        attempt=call.attempt,
+        result=outcome,
+    )

@@ -1,0 +1,132 @@
+"""A worker: one process that owns partitions, forwards commands and runs activities, until it is told to stop."""
+
+import gc
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+import msgspec
+
+from engine.core.registry import Registry
+from engine.node.activities import ActivityPool
+from engine.node.loop import OwnerLoop, StoreOpener, SystemClock
+from engine.partition.context import OwnerContext, OwnerSettings
+from engine.partition.ingress import Ingress
+from engine.partition.ports import CommandSource, Log
+
+log = logging.getLogger(__name__)
+
+INGRESS_POLL_MS = 50
+STOP_SECONDS = 3.5
+WATCHDOG_SECONDS = 1.0
+
+
+class ClosableLog(Log):
+    """A log that a worker opened and must close."""
+
+    def close(self) -> None:
+        """Leaves the group and lets go of everything."""
+
+
+class ClosableSource(CommandSource):
+    """A source that a worker opened and must close."""
+
+    def close(self) -> None:
+        """Leaves its group."""
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker may be tuned by."""
+
+    activity_threads_max: int = 64
+    turn_seconds_max: float = 30.0
+    owner: OwnerSettings = OwnerSettings()
+
+
+class WorkerPorts(msgspec.Struct, frozen=True, kw_only=True):
+    """The outside of a worker: Kafka or the embedded log, and where the cache is."""
+
+    log: ClosableLog
+    source: ClosableSource
+    open_store: StoreOpener
+
+
+class Worker:
+    """Runs in the calling thread until `stop` is called from another, or from a signal handler."""
+
+    def __init__(self, registry: Registry, ports: WorkerPorts, settings: WorkerSettings) -> None:
+        self._ports = ports
+        self._settings = settings
+        self._stopping = threading.Event()
+        self._failure: BaseException | None = None
+        self.pool = ActivityPool(registry, ports.log.append, settings.activity_threads_max)
+        clock = SystemClock()
+        context = OwnerContext(registry=registry, settings=settings.owner, run_activity=self.pool.run)
+        self.loop = OwnerLoop(ports.log, ports.open_store, context, clock)
+        self._clock = clock
+        self._appender = ports.log.appender()
+        self.ingress = Ingress(
+            ports.source, self._appender, self._progress, clock, ports.log.identity.partitions
+        )
+
+    def run(self, on_ready: Callable[[], None] | None = None) -> None:
+        """Works until stopped; then commits, closes and leaves. Raises what went wrong inside."""
+        ingress = threading.Thread(target=self._guard, args=(self._run_ingress,), name="ingress", daemon=True)
+        watchdog = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        ingress.start()
+        watchdog.start()
+        try:
+            self._run_owners(on_ready)
+        finally:
+            self._stopping.set()
+            ingress.join(2)
+            self.loop.stop(STOP_SECONDS)
+            self.pool.close()
+            self._ports.log.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Asks the worker to stop. Returns at once."""
+        self._stopping.set()
+
+    def _progress(self, partition: int) -> int | None:
+        here = self.loop.next_offset(partition)
+        return here if here is not None else self._ports.log.progress(partition)
+
+    def _run_owners(self, on_ready: Callable[[], None] | None) -> None:
+        is_ready = False
+        while not self._stopping.is_set():
+            self.loop.pass_once()
+            if not is_ready and self.loop.owners and not self.loop.is_claiming:
+                is_ready = True
+                # What was imported and restored lives as long as we do: the collector need not look at it again.
+                gc.collect()
+                gc.freeze()
+                if on_ready is not None:
+                    on_ready()
+
+    def _run_ingress(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self.ingress.tick(INGRESS_POLL_MS)
+        finally:
+            self._appender.close()
+            self._ports.source.close()
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as problem:  # noqa: BLE001 -- told to the main thread, which ends the process
+            log.exception("the worker stops")
+            self._failure = problem
+            self._stopping.set()
+
+    def _watch(self) -> None:
+        """Ends the process where workflow code keeps the owners' thread: the next life can tell which record it was."""
+        while not self._stopping.wait(WATCHDOG_SECONDS):
+            stood_ms = self._clock.monotonic_ms() - self.loop.beat_at_ms
+            if stood_ms > self._settings.turn_seconds_max * 1000:
+                log.critical("the owners' thread stood still for %d ms: workflow code must not block", stood_ms)
+                os._exit(70)

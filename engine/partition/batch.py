@@ -1,0 +1,124 @@
+"""What one commit will write, collected turn by turn; and what the store is told when it is in the log."""
+
+from hashlib import blake2b
+
+import msgspec
+
+from engine.core.apply import KEY_SUM_MODULUS
+from engine.model.checkpoint import PurgeProgress
+from engine.model.state import RunStub
+from engine.partition import keys
+from engine.partition.outbox import OutMessage
+from engine.partition.ports import DeadLetter, Record
+
+RunKey = tuple[str, str]
+
+
+class KeyCount(msgspec.Struct):
+    """How many records should be found in a full rebuild, and their sum: what shows that some are missing."""
+
+    count: int = 0
+    total: int = 0
+
+    def add(self, digest: int, count: int = 1) -> None:
+        """Records came."""
+        self.count += count
+        self.total = (self.total + digest) % KEY_SUM_MODULUS
+
+    def remove(self, digest: int, count: int = 1) -> None:
+        """Records went."""
+        self.count -= count
+        self.total = (self.total - digest) % KEY_SUM_MODULUS
+
+
+class Batch:
+    """One commit in the making."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.records: list[tuple[bytes, bytes | None]] = []
+        self.size = 0
+        self.inputs = 0
+        self.started_at_ms: int | None = None
+        self.dead_letters: list[DeadLetter] = []
+        self.touched: set[str] = set()
+        self.is_urgent = False
+        self.out_upto: dict[int, int] = {}
+        self._events: dict[RunKey, list[tuple[int, bytes]]] = {}
+        self._finished: dict[RunKey, RunStub] = {}
+        self._puts: list[tuple[bytes, bytes]] = []
+        self._deletes: list[bytes] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to commit but the wish to."""
+        return not (self.records or self.inputs or self.dead_letters)
+
+    def add_event(self, instance_id: str, run_id: str, sequence: int, record: tuple[bytes, bytes]) -> None:
+        """One event, as it goes into history."""
+        self.records.append(record)
+        self.size += len(record[1])
+        events = self._events.get((instance_id, run_id))
+        if events is None:
+            events = self._events[(instance_id, run_id)] = []
+        events.append((sequence, record[1]))
+
+    def add_message(self, target: int, message: OutMessage) -> None:
+        """One message to another instance: on record now, sent after the commit."""
+        self.records.append((message.record_key, message.value))
+        self.size += len(message.value)
+        self._puts.append((keys.outbox_key(message.record_key), message.value))
+        self.out_upto[target] = message.number
+        self.is_urgent = True
+
+    def drop_message(self, message: OutMessage) -> None:
+        """A message has arrived; its record can go."""
+        self.records.append((message.record_key, None))
+        self._deletes.append(keys.outbox_key(message.record_key))
+
+    def finish_run(self, stub: RunStub) -> None:
+        """The run is over: its events leave the store, a stub stays."""
+        self._finished[(stub.instance_id, stub.run_id)] = stub
+
+    def purge(self, progress: PurgeProgress, count_max: int) -> PurgeProgress | None:
+        """Writes up to `count_max` tombstones over a run; what is left to do, or None."""
+        run = (progress.instance_id, progress.run_id)
+        if progress.next_sequence == 1:
+            self._finished.pop(run, None)
+            self._deletes.append(keys.stub_key(progress.instance_id))
+        end = min(progress.last_sequence, progress.next_sequence + count_max - 1)
+        prefix = f"{run[0]}|{run[1]}|"
+        for sequence in range(progress.next_sequence, end + 1):
+            self.records.append((f"{prefix}{sequence}".encode(), None))
+            self._deletes.append(keys.event_key(*run, sequence))
+        events = self._events.get(run)
+        if events is not None:
+            self._events[run] = [each for each in events if not progress.next_sequence <= each[0] <= end]
+        if end == progress.last_sequence:
+            return None
+        return PurgeProgress(
+            instance_id=run[0], run_id=run[1], next_sequence=end + 1, last_sequence=progress.last_sequence
+        )
+
+    def put_back(self, key: bytes, value: bytes | None) -> None:
+        """Rewrites a key that a torn transaction had touched to what it should be."""
+        self.records.append((key, value))
+
+    def store_changes(self) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
+        """(puts, deletes) that bring a store from the commit before to this one. Deletes come first."""
+        puts, deletes = list(self._puts), list(self._deletes)
+        for run, events in self._events.items():
+            stub = self._finished.get(run)
+            if stub is None:
+                prefix = keys.run_prefix(*run)
+                puts.extend((prefix + sequence.to_bytes(4, "big"), value) for sequence, value in events)
+            elif events:
+                deletes.extend(keys.event_key(*run, sequence) for sequence in range(1, events[0][0]))
+        for stub in self._finished.values():
+            puts.append((keys.stub_key(stub.instance_id), msgspec.msgpack.encode(stub)))
+        return puts, deletes
+
+
+def digest_of_record(record: Record) -> bytes:
+    """What the checkpoint remembers of the last processed inbox record."""
+    return blake2b(record.value or b"", digest_size=8, key=record.key[:64]).digest()

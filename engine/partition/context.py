@@ -1,0 +1,32 @@
+"""What the owners of one process share, and what they may be tuned by."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from engine.core.registry import Registry
+from engine.model.effects import RunActivity
+
+
+class OwnerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every bound and interval of an owner, with its unit."""
+
+    commit_interval_ms: int = 25
+    commit_bytes_max: int = 4_000_000
+    commit_records_max: int = 5_000
+    uncommitted_records_max: int = 20_000
+    live_executions_max: int = 20_000
+    timers_per_tick_max: int = 500
+    purge_records_max: int = 2_000
+    trim_interval_ms: int = 5_000
+    lives_forgiven_ms: int = 60_000
+    standstill_ms: int = 1_000
+    build: str = ""
+
+
+class OwnerContext(msgspec.Struct, frozen=True, kw_only=True):
+    """The app's code, and where its activities go: (call, partition)."""
+
+    registry: Registry
+    settings: OwnerSettings
+    run_activity: Callable[[RunActivity, int], None]

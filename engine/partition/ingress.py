@@ -1,0 +1,218 @@
+"""From `commands` to the inbox: validated, routed, exactly once, and no faster than the owners follow.
+
+Rules
+* Each record goes on with where it came from and what this session sent to that target before it; the owner of the
+  target drops what it has and refuses what would leave a gap.
+* The group offset advances only over a gapless prefix of what is acknowledged.
+* Any append that fails, or lands out of order, ends the session: everything from the group offset on is sent again.
+* A record that can't be accepted goes on as a refusal, so that its dead letter is as exact as a command's effect.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+import msgspec
+
+from engine.codec import avro
+from engine.codec.topics import FROM_HEADER, IngressSource, format_source, partition_of
+from engine.core import limits
+from engine.model.commands import RefuseRecord
+from engine.model.effects import Reason
+from engine.partition.ports import Append, Appended, Appender, Clock, CommandSource, Record
+
+WINDOW_RECORDS = 256
+STANDSTILL_MS = 1_000
+COMMIT_INTERVAL_MS = 50
+HELD_RECORDS_MAX = 20_000
+
+
+class _Sent(msgspec.Struct, gc=False):
+    """A record of a source partition on its way into the inbox."""
+
+    offset: int
+    is_done: bool = False
+
+
+class _Routed(msgspec.Struct, gc=False):
+    """A record of `commands`, judged, on its way through the gate."""
+
+    offset: int
+    target: int
+    instance_id: str
+    value: bytes
+
+
+class _SourcePartition:
+    """One of our partitions of `commands`, in one session."""
+
+    def __init__(self, session: int) -> None:
+        self.session = session
+        self.held: deque[_Routed] = deque()
+        self.sent: deque[_Sent] = deque()
+        self.previous: dict[int, int] = {}
+        self.position = -1
+        self.committed = -1
+
+
+class _Target:
+    """One inbox partition, as far as the gate is concerned."""
+
+    def __init__(self) -> None:
+        self.appended = -1
+        self.in_flight = 0
+        self.progress = -1
+        self.progressed_at_ms = 0
+
+
+class Ingress:
+    """The forwarder of one worker. Driven by one thread; never waits but in `poll`."""
+
+    def __init__(
+        self,
+        source: CommandSource,
+        appender: Appender,
+        progress: Callable[[int], int | None],
+        clock: Clock,
+        partitions: int,
+    ) -> None:
+        self.forwarded = 0
+        self.refused = 0
+        self.restarts = 0
+        self._source = source
+        self._appender = appender
+        self._progress = progress
+        self._clock = clock
+        self._partitions = partitions
+        self._ours: dict[int, _SourcePartition] = {}
+        self._targets = [_Target() for _ in range(partitions)]
+        self._has_failed = False
+        self._in_flight = 0
+        self._committed_at_ms = 0
+
+    def tick(self, timeout_ms: int) -> int:
+        """One pass: poll, forward what the gates let through, commit. Returns how many records it forwarded."""
+        self._appender.deliver()
+        if self._has_failed:
+            self._restart()
+        held = self.held
+        records: list[Record] = []
+        if held < HELD_RECORDS_MAX and not self._has_failed:
+            records = self._source.poll(1 if held or self._in_flight else timeout_ms)
+        self._take_assignment()
+        for record in records:
+            ours = self._ours.get(record.partition)
+            if ours is not None:
+                ours.held.append(self._route(record))
+        before = self.forwarded
+        for number, ours in self._ours.items():
+            self._forward(number, ours)
+        self._commit()
+        return self.forwarded - before
+
+    @property
+    def held(self) -> int:
+        """Records read and held back by a gate."""
+        return sum(len(each.held) for each in self._ours.values())
+
+    def _take_assignment(self) -> None:
+        assignment = self._source.assignment()
+        for number in [each for each in self._ours if each not in assignment]:
+            del self._ours[number]
+        for number, session in assignment.items():
+            ours = self._ours.get(number)
+            if ours is None or ours.session != session:
+                self._ours[number] = _SourcePartition(session)
+
+    def _forward(self, number: int, ours: _SourcePartition) -> None:
+        held = ours.held
+        while held and not self._has_failed and self._gate(held[0].target):
+            self._send(number, ours, held.popleft())
+
+    def _route(self, record: Record) -> _Routed:
+        value, instance_id = self._accept(record)
+        return _Routed(record.offset, partition_of(instance_id, self._partitions), instance_id, value)
+
+    def _accept(self, record: Record) -> tuple[bytes, str]:
+        """(inbox value, instance id): the command as it came, or as Avro if it came as JSON, or a refusal."""
+        value = record.value or b""
+        content_type = next((v.decode("ascii", "replace") for n, v in record.headers if n == "content-type"), None)
+        try:
+            command = avro.decode_public_command(value, content_type)
+        except avro.UndecodableError as error:
+            return self._refusal(record, error.reason, error.detail)
+        if value[:2] == avro.MAGIC:
+            return value, command.instance_id
+        return avro.encode_command(command), command.instance_id
+
+    def _refusal(self, record: Record, reason: Reason, detail: str) -> tuple[bytes, str]:
+        self.refused += 1
+        instance_id = record.key.decode("utf-8", "replace")
+        if limits.invalid_instance_id(instance_id) is not None:
+            instance_id = "unknown"
+        refusal = RefuseRecord(
+            instance_id=instance_id, reason=reason.value, detail=detail, key=record.key, value=record.value
+        )
+        return avro.encode_command(refusal), instance_id
+
+    def _gate(self, target: int) -> bool:
+        """Whether the target's owner keeps up; or stands still, and then a longer inbox harms nobody."""
+        state = self._targets[target]
+        if state.in_flight < WINDOW_RECORDS and state.appended < 0:
+            return True
+        progress = self._progress(target)
+        now_ms = self._clock.monotonic_ms()
+        if progress is None:
+            progress = -1
+        if progress != state.progress:
+            state.progress, state.progressed_at_ms = progress, now_ms
+        lag = state.appended + 1 - max(progress, 0) + state.in_flight
+        return lag < WINDOW_RECORDS or now_ms - state.progressed_at_ms > STANDSTILL_MS
+
+    def _send(self, number: int, ours: _SourcePartition, routed: _Routed) -> None:
+        target = routed.target
+        source = IngressSource(self._source.topic_id, number, routed.offset, ours.previous.get(target))
+        ours.previous[target] = routed.offset
+        sent = _Sent(routed.offset)
+        ours.sent.append(sent)
+        self._targets[target].in_flight += 1
+        self._in_flight += 1
+        self.forwarded += 1
+        header = (FROM_HEADER, format_source(source))
+        append = Append(target, routed.instance_id.encode(), routed.value, (header,))
+        self._appender.append(append, partial(self._done, sent, target))
+
+    def _done(self, sent: _Sent, target: int, outcome: Appended) -> None:
+        state = self._targets[target]
+        state.in_flight -= 1
+        self._in_flight -= 1
+        if outcome.offset <= state.appended:
+            self._has_failed = True
+            return
+        state.appended = outcome.offset
+        sent.is_done = not self._has_failed
+
+    def _commit(self) -> None:
+        now_ms = self._clock.monotonic_ms()
+        if now_ms - self._committed_at_ms < COMMIT_INTERVAL_MS:
+            return
+        positions: dict[int, int] = {}
+        for number, ours in self._ours.items():
+            while ours.sent and ours.sent[0].is_done:
+                ours.position = ours.sent.popleft().offset + 1
+            if ours.position > ours.committed:
+                positions[number] = ours.committed = ours.position
+        if positions:
+            self._committed_at_ms = now_ms
+            self._source.commit(positions)
+
+    def _restart(self) -> None:
+        """A new session, once nothing of the old one is on its way."""
+        if self._in_flight:
+            return
+        self.restarts += 1
+        self._has_failed = False
+        self._ours.clear()
+        for target in self._targets:
+            target.appended = -1
+        self._source.restart()

@@ -1,0 +1,363 @@
+"""One claimed partition: inbox records in, turns, commits out. Driven by one thread; never waits.
+
+Rules
+* A turn's activities may begin at once; everything else that others can see waits for the commit.
+* The log is written first, the store second: a crash between the two is repaired by reading history on.
+* After Fenced or Doubt nothing of this object is of use: drop it, uncommitted turns and executions with it.
+
+Theory of operation
+  open() ──► FENCING ──first commit──► CATCHING_UP ──inbox end of the claim──► LIVE ──stop()──► STOPPING ──► CLOSED
+                 │                          │                                    │                 │
+                 └──────────────────────────┴────────── Fenced, Doubt ───────────┴─────────────────┴──► LOST
+"""
+
+from collections import deque
+from enum import Enum
+
+import msgspec
+
+from engine.codec import avro
+from engine.errors import LogDamagedFault
+from engine.model.checkpoint import Checkpoint
+from engine.partition.batch import Batch, digest_of_record
+from engine.partition.context import OwnerContext
+from engine.partition.outbox import Outbox, OutMessage
+from engine.partition.ports import (
+    Claim,
+    Clock,
+    Commit,
+    CommitResult,
+    Committed,
+    Doubt,
+    Log,
+    Record,
+    Store,
+    StorePosition,
+)
+from engine.partition.restore import Restored, restore
+from engine.partition.seats import Seats
+from engine.partition.turns import Turns, message_of_record
+
+
+class OwnerStatus(Enum):
+    """Where an owner is in its life."""
+
+    FENCING = "fencing"
+    CATCHING_UP = "catching up"
+    LIVE = "live"
+    STOPPING = "stopping"
+    CLOSED = "closed"
+    LOST = "lost"
+
+
+class Owner:
+    """The owner of one partition."""
+
+    def __init__(self, claim: Claim, log: Log, store: Store, clock: Clock, context: OwnerContext) -> None:
+        self.claim = claim
+        self.status = OwnerStatus.FENCING
+        self.lost_reason = ""
+        self.turns: Turns = None  # type: ignore[assignment]  # set by open(), before anything else
+        self._log = log
+        self._store = store
+        self._clock = clock
+        self._context = context
+        self._settings = context.settings
+        self._batch = Batch(0)
+        self._in_flight: tuple[Batch, Checkpoint] | None = None
+        self._backlog: deque[Record] = deque()
+        self._catch_up_end = 0
+        self._live_since_ms = 0
+        self._last_trim_ms = 0
+        self._is_stop_asked = False
+        self._is_last_commit_sent = False
+        self._is_suspect = False
+        self._last_tick_ms = clock.monotonic_ms()
+        self._encoded = b""
+
+    # --- claim ---
+
+    def open(self, wall_clock_ms: int) -> Restored:
+        """Restores. May take long and may run in any thread, before anything else is called."""
+        claim, log = self.claim, self._log
+        restored = restore(log, claim, self._store, wall_clock_ms)
+        self._verify(restored.checkpoint)
+        self._checkpoint = self._first_checkpoint(restored.checkpoint)
+        outbox = Outbox(log.identity.inbox_topic_id, claim.partition, restored.checkpoint)
+        for target, message in _unsent(restored):
+            outbox.restore(target, message)
+        seats = Seats(self._store, self._context.registry, self._settings.live_executions_max)
+        seats.adopt(restored.states)
+        self.turns = Turns(claim.partition, log.identity, seats, outbox, self._context)
+        self.turns.begin(restored.checkpoint)
+        self._batch = Batch(self._checkpoint.batch + 1)
+        for torn in restored.torn:
+            self._batch.put_back(torn.key, torn.value)
+        return restored
+
+    def start(self) -> None:
+        """Sends the claim's first commit. Nothing is dispatched before it is in the log."""
+        self.turns.retry_stalled(self._batch, self._checkpoint.offset)
+        self._begin_commit()
+
+    def _verify(self, checkpoint: Checkpoint | None) -> None:
+        claim, identity = self.claim, self._log.identity
+        if checkpoint is None:
+            return
+        if checkpoint.inbox_topic_id != identity.inbox_topic_id:
+            self._damaged(f"the inbox was re-created: its id was {checkpoint.inbox_topic_id}")
+        if checkpoint.offset < 0:
+            return
+        if not claim.inbox_start <= checkpoint.offset < claim.inbox_end:
+            bounds = f"[{claim.inbox_start}, {claim.inbox_end})"
+            self._damaged(f"the last processed inbox record, {checkpoint.offset}, is not in {bounds}")
+        record = self._log.read_inbox(claim, checkpoint.offset)
+        if record is None:
+            self._damaged(f"the last processed inbox record, {checkpoint.offset}, is gone")
+        elif (record.timestamp_ms, digest_of_record(record)) != (checkpoint.timestamp_ms, checkpoint.digest):
+            self._damaged(f"the inbox record {checkpoint.offset} is not the one that was processed")
+
+    def _damaged(self, what: str) -> None:
+        message = (
+            f"partition {self.claim.partition} stops: {what}. The log was truncated or re-created under the engine; "
+            "restore the topics, or delete all topics of the app to begin anew"
+        )
+        raise LogDamagedFault(message)
+
+    def _first_checkpoint(self, last: Checkpoint | None) -> Checkpoint:
+        if last is None:
+            return Checkpoint(
+                epoch=1,
+                batch=0,
+                records=0,
+                inbox_topic_id=self._log.identity.inbox_topic_id,
+                offset=-1,
+                timestamp_ms=0,
+                digest=b"",
+                lives=1,
+                uncommitted_records_max=self._settings.uncommitted_records_max,
+                build=self._settings.build,
+            )
+        return msgspec.structs.replace(last, epoch=last.epoch + 1, lives=last.lives + 1)
+
+    # --- input ---
+
+    @property
+    def backlog(self) -> int:
+        """Records taken from the log and not processed."""
+        return len(self._backlog)
+
+    def process(self, records: list[Record]) -> None:
+        """Takes the turns of these inbox records, as far as the bound of uncommitted ones allows."""
+        if self._backlog:
+            self._backlog.extend(records)
+            records = []
+        room = self._room()
+        if len(records) > room:
+            self._backlog.extend(records[room:])
+            records = records[:room]
+        self._take(records)
+
+    def _room(self) -> int:
+        if self._is_suspect or self.status not in (OwnerStatus.CATCHING_UP, OwnerStatus.LIVE):
+            return 0
+        in_flight = self._in_flight[0].inputs if self._in_flight is not None else 0
+        return max(0, self._checkpoint.uncommitted_records_max - in_flight - self._batch.inputs)
+
+    def _take(self, records: list[Record]) -> None:
+        if not records:
+            return
+        turns, batch = self.turns, self._batch
+        if batch.started_at_ms is None:
+            batch.started_at_ms = self._clock.monotonic_ms()
+        turns.prefetch(records)
+        for record in records:
+            if record.offset < turns.next_offset:
+                continue
+            turns.take(record, batch)
+            if self.status is OwnerStatus.CATCHING_UP and turns.next_offset >= self._catch_up_end:
+                self._go_live()
+        turns.clock.saw(records[-1].timestamp_ms, self._clock.monotonic_ms())
+
+    def _go_live(self) -> None:
+        self.status = OwnerStatus.LIVE
+        self._live_since_ms = self._clock.monotonic_ms()
+        self.turns.dispatch_open()
+        self._send_outbox(self._checkpoint_upto())
+
+    def _checkpoint_upto(self) -> dict[int, int]:
+        return {mark.partition: mark.assigned for mark in self._checkpoint.outbox}
+
+    # --- time ---
+
+    def tick(self) -> None:
+        """Does what is due: a backlog, timers, a commit, the end of a stop."""
+        if self.status in (OwnerStatus.LOST, OwnerStatus.CLOSED):
+            return
+        if self._backlog:
+            room = self._room()
+            self._take([self._backlog.popleft() for _ in range(min(room, len(self._backlog)))])
+        now_ms = self._clock.monotonic_ms()
+        self._mind_standstill(now_ms)
+        if self.status is OwnerStatus.LIVE and not self._is_suspect:
+            self._fire_timers(now_ms)
+            self._send_outbox(self._checkpoint_upto())
+            self._forgive(now_ms)
+        if self._in_flight is None and self._is_commit_due(now_ms):
+            self._begin_commit()
+
+    def next_wake_ms(self) -> int:
+        """How long, in ms from now, there is nothing to do but for new records."""
+        now_ms = self._clock.monotonic_ms()
+        wake = 100
+        if self._backlog and self._room():
+            return 0
+        if self._in_flight is not None:
+            wake = 1
+        elif self._batch.started_at_ms is not None:
+            wake = max(0, self._batch.started_at_ms + self._settings.commit_interval_ms - now_ms)
+        due = self.turns.timers.next_due_ms() if self.status is OwnerStatus.LIVE else None
+        broker_now = self.turns.clock.now_ms(now_ms)
+        if due is not None and broker_now is not None:
+            wake = min(wake, max(0, due - broker_now))
+        return wake
+
+    def _fire_timers(self, now_ms: int) -> None:
+        broker_now = self.turns.clock.now_ms(now_ms)
+        if broker_now is None:
+            return
+        for append in self.turns.due_timers(broker_now, self._settings.timers_per_tick_max):
+            self._log.append(append)
+
+    def _mind_standstill(self, now_ms: int) -> None:
+        """A process that stood still may have lost its partition: it asks the log before it dispatches anything."""
+        if now_ms - self._last_tick_ms > self._settings.standstill_ms and self.status is OwnerStatus.LIVE:
+            self._is_suspect = True
+        self._last_tick_ms = now_ms
+
+    def _forgive(self, now_ms: int) -> None:
+        """A process that lives on with this inbox does not die of it."""
+        if self._checkpoint.lives and now_ms - self._live_since_ms >= self._settings.lives_forgiven_ms:
+            self._checkpoint = msgspec.structs.replace(self._checkpoint, lives=0)
+
+    # --- commit ---
+
+    def _is_commit_due(self, now_ms: int) -> bool:
+        batch = self._batch
+        if self.status in (OwnerStatus.FENCING, OwnerStatus.LOST, OwnerStatus.CLOSED):
+            return False
+        if self.status is OwnerStatus.STOPPING or self._is_suspect:
+            return True
+        if self.turns.outbox.has_settled and batch.started_at_ms is None:
+            batch.started_at_ms = now_ms
+        if batch.started_at_ms is None:
+            return False
+        return (
+            batch.is_urgent
+            or now_ms - batch.started_at_ms >= self._settings.commit_interval_ms
+            or batch.inputs >= self._settings.commit_records_max
+            or batch.size >= self._settings.commit_bytes_max
+        )
+
+    def _begin_commit(self) -> None:
+        batch, turns = self._batch, self.turns
+        turns.seal(batch, self._settings.purge_records_max)
+        if self.status is OwnerStatus.STOPPING:
+            self._is_last_commit_sent = True
+            self._checkpoint = msgspec.structs.replace(self._checkpoint, lives=0)
+        checkpoint = turns.checkpoint(self._checkpoint, batch)
+        self._in_flight = (batch, checkpoint)
+        self._batch = Batch(batch.number + 1)
+        if turns.purges:
+            self._batch.started_at_ms = self._clock.monotonic_ms()
+        self._encoded = avro.encode_checkpoint(checkpoint)
+        commit = Commit(records=batch.records, checkpoint=self._encoded, dead_letters=batch.dead_letters)
+        self._log.begin_commit(self.claim, commit)
+
+    def on_commit_result(self, result: CommitResult, wall_clock_ms: int) -> None:
+        """The log's answer to the commit that is under way."""
+        assert self._in_flight is not None, "a commit result without a commit"
+        batch, checkpoint = self._in_flight
+        self._in_flight = None
+        if not isinstance(result, Committed):
+            self.status = OwnerStatus.LOST
+            self.lost_reason = f"{'doubt' if isinstance(result, Doubt) else 'fenced'}: {result.detail}"
+            return
+        now_ms = self._clock.monotonic_ms()
+        self.turns.clock.saw(result.timestamp_ms, now_ms)
+        # The log is the truth and the store only its cache, so the store is written second: a crash between these
+        # two is repaired by reading the history on from the store's position.
+        puts, deletes = batch.store_changes()
+        position = StorePosition(
+            history_topic_id=self._log.identity.history_topic_id,
+            history_position=result.history_position,
+            written_at_ms=wall_clock_ms,
+            checkpoint=self._encoded,
+        )
+        self._store.write(puts, deletes, position)
+        self._checkpoint = checkpoint
+        self._is_suspect = False
+        self.turns.committed(batch)
+        self._after_commit(batch, checkpoint, now_ms)
+
+    def _after_commit(self, batch: Batch, checkpoint: Checkpoint, now_ms: int) -> None:
+        if self.status is OwnerStatus.FENCING:
+            self._begin_catch_up(checkpoint)
+        elif self.status is OwnerStatus.LIVE:
+            self._send_outbox(batch.out_upto)
+        elif self._is_last_commit_sent and self._batch.is_empty:
+            self._close()
+            return
+        self._log.report_progress(self.claim, checkpoint.offset + 1)
+        if now_ms - self._last_trim_ms >= self._settings.trim_interval_ms and checkpoint.offset > 0:
+            self._last_trim_ms = now_ms
+            # The last processed record stays: the next claim compares it with the checkpoint.
+            self._log.trim(self.claim, checkpoint.offset)
+
+    def _begin_catch_up(self, checkpoint: Checkpoint) -> None:
+        first = checkpoint.offset + 1
+        bound = checkpoint.offset + 1 + checkpoint.uncommitted_records_max
+        self._catch_up_end = min(bound, self.claim.inbox_end)
+        self.status = OwnerStatus.CATCHING_UP
+        self._log.follow(self.claim, first)
+        if first >= self._catch_up_end:
+            self._go_live()
+        if self._is_stop_asked:
+            self.stop()
+
+    def _send_outbox(self, upto: dict[int, int]) -> None:
+        if upto:
+            self.turns.outbox.send(upto, self._log.append)
+
+    # --- end ---
+
+    def stop(self) -> None:
+        """Commits what there is and lets go. `status` tells when that is done."""
+        if self.status in (OwnerStatus.LOST, OwnerStatus.CLOSED):
+            return
+        if self.status is OwnerStatus.FENCING:
+            self._is_stop_asked = True
+            return
+        self.status = OwnerStatus.STOPPING
+        self._backlog.clear()
+
+    def abandon(self) -> None:
+        """Lets go at once, without a commit: for an owner that is lost, or whose time to stop is over."""
+        if self.status is not OwnerStatus.CLOSED:
+            self.status = OwnerStatus.LOST
+            self._release()
+
+    def _close(self) -> None:
+        self.status = OwnerStatus.CLOSED
+        self._release()
+
+    def _release(self) -> None:
+        if self.turns is not None:
+            self.turns.close()
+        self._log.release(self.claim)
+        self._store.close()
+
+
+def _unsent(restored: Restored) -> list[tuple[int, OutMessage]]:
+    messages = [message_of_record(key, value) for key, value in restored.messages]
+    return sorted(messages, key=lambda each: (each[0], each[1].number))

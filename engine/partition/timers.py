@@ -1,0 +1,47 @@
+"""What is due when, in the broker's time. A heap that may hold entries nobody needs any more; firing checks them."""
+
+import heapq
+
+from engine.model.effects import ArmTimer
+
+
+class BrokerClock:
+    """The broker's time, from the newest timestamp seen. It may step back, as the broker's own does."""
+
+    def __init__(self) -> None:
+        self._ahead_ms: int | None = None
+
+    def saw(self, timestamp_ms: int, monotonic_ms: int) -> None:
+        """A record with this broker timestamp came in now."""
+        self._ahead_ms = timestamp_ms - monotonic_ms
+
+    def now_ms(self, monotonic_ms: int) -> int | None:
+        """The broker's time now; None while nothing was ever seen."""
+        return None if self._ahead_ms is None else monotonic_ms + self._ahead_ms
+
+
+class Timers:
+    """The armed timers of one partition."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, ArmTimer]] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def arm(self, timer: ArmTimer) -> None:
+        """Fires at its due time."""
+        self._count += 1
+        heapq.heappush(self._heap, (timer.due_at_ms, self._count, timer))
+
+    def take_due(self, now_ms: int, count_max: int) -> list[ArmTimer]:
+        """The timers due by now, oldest first, at most `count_max`: after an outage they are not to flood the inbox."""
+        due: list[ArmTimer] = []
+        while self._heap and self._heap[0][0] <= now_ms and len(due) < count_max:
+            due.append(heapq.heappop(self._heap)[2])
+        return due
+
+    def next_due_ms(self) -> int | None:
+        """When the next one is due."""
+        return self._heap[0][0] if self._heap else None

@@ -1,0 +1,353 @@
+"""Inbox records to turns, and turns to what a commit will hold: the deterministic part of an owner.
+
+Everything here is a function of the inbox prefix, the committed history and the code: whoever owns the partition
+next derives the same.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from engine.codec import avro
+from engine.codec.topics import IngressSource, history_key, parse_out_key, partition_of
+from engine.core.apply import account, key_digest
+from engine.core.decide import Seat
+from engine.core.turn import STALL_NONDETERMINISM, Moment, Turn, needs_execution, open_effects, replay, take_turn, unstall
+from engine.errors import NonDeterminismError
+from engine.model import commands as cm
+from engine.model import effects as ef
+from engine.model.checkpoint import Checkpoint, PurgeProgress
+from engine.model.events import InputDeferred, InstanceStalled, Recorded
+from engine.model.ids import run_id_of_start
+from engine.model.state import InstanceState, stub_of
+from engine.partition.batch import Batch, KeyCount, digest_of_record
+from engine.partition.context import OwnerContext
+from engine.partition.marks import Marks, Verdict, source_of
+from engine.partition.outbox import Outbox, OutMessage
+from engine.partition.ports import Append, DeadLetter, Identity, Record
+from engine.partition.seats import Seats
+from engine.partition.timers import BrokerClock, Timers
+
+# Refusals that nobody outside has to hear of: a result or timer that came too late, or twice.
+_SILENT = frozenset({ef.Reason.UNKNOWN_CALL, ef.Reason.SUPERSEDED})
+_STARTS = (cm.StartInstance, cm.StartChild)
+
+
+class Counters(msgspec.Struct):
+    """What an owner has done since its claim."""
+
+    turns: int = 0
+    events: int = 0
+    duplicates: int = 0
+    gaps: int = 0
+    orphans: int = 0
+    dead_letters: int = 0
+    stalls: int = 0
+    timers_fired: int = 0
+
+
+class Turns:
+    """The turns of one partition."""
+
+    def __init__(self, partition: int, identity: Identity, seats: Seats, outbox: Outbox, context: OwnerContext) -> None:
+        self.partition = partition
+        self.seats = seats
+        self.outbox = outbox
+        self.timers = Timers()
+        self.clock = BrokerClock()
+        self.counters = Counters()
+        self.next_offset = 0
+        self.purges: list[PurgeProgress] = []
+        self._identity = identity
+        self._registry = context.registry
+        self._run_activity = context.run_activity
+        self._marks = Marks(None)
+        self._keys = KeyCount()
+        self._is_dispatching = False
+        self._last: Record | None = None
+
+    def begin(self, checkpoint: Checkpoint | None) -> None:
+        """Takes over where the checkpoint says."""
+        self._marks = Marks(checkpoint)
+        if checkpoint is not None:
+            self.next_offset = checkpoint.offset + 1
+            self.purges = list(checkpoint.purges)
+            self._keys = KeyCount(checkpoint.key_count, int.from_bytes(checkpoint.key_sum, "big"))
+
+    # --- one record ---
+
+    def prefetch(self, records: list[Record]) -> None:
+        """Fetches what these records will need from the store, in one go."""
+        self.seats.prefetch(record.key.decode("utf-8", "replace") for record in records)
+
+    def take(self, record: Record, batch: Batch) -> None:
+        """One record, one turn; or none, where it is a duplicate or can't be read."""
+        self.next_offset = record.offset + 1
+        self._last = record
+        batch.inputs += 1
+        source = source_of(record)
+        if source is not None:
+            verdict = self._marks.judge(source)
+            if verdict is Verdict.DUPLICATE:
+                self.counters.duplicates += 1
+                return
+            if verdict is Verdict.GAP:
+                self.counters.gaps += 1
+                return
+        try:
+            command = avro.decode_command(record.value or b"")
+        except avro.UndecodableError as error:
+            self._dead_letter(batch, record, ef.Rejected(error.reason, error.detail), None)
+            return
+        turn = self._turn(command, record)
+        self._collect(turn, batch)
+        if turn.rejected is not None:
+            self._refused(batch, record, command, turn.rejected)
+
+    def _turn(self, command: cm.Command, record: Record) -> Turn:
+        seat = self.seats.seat(command.instance_id)
+        if needs_execution(seat, command):
+            self.seats.replay(seat)
+        new_run_id = ""
+        if isinstance(command, _STARTS):
+            new_run_id = run_id_of_start(
+                self._identity.inbox_topic_id, self.partition, record.offset, record.timestamp_ms
+            )
+        moment = Moment(
+            offset=record.offset, timestamp_ms=record.timestamp_ms, new_run_id=new_run_id, record=record.value or b""
+        )
+        return take_turn(seat, command, moment, self._registry)
+
+    def _collect(self, turn: Turn, batch: Batch) -> None:
+        seat, state = turn.seat, turn.seat.state
+        self.counters.turns += 1
+        past_sums: dict[str, int] = {}
+        for recorded in turn.recorded:
+            record = self._event_record(seat.instance_id, recorded)
+            batch.add_event(seat.instance_id, recorded.run_id, recorded.sequence, record)
+            if state is not None and recorded.run_id == state.run_id:
+                account(state, *record)
+            else:
+                past_sums[recorded.run_id] = past_sums.get(recorded.run_id, 0) + key_digest(*record)
+            if type(recorded.event) is InstanceStalled:
+                self.counters.stalls += 1
+        if state is not None and state.is_finished and turn.recorded:
+            batch.finish_run(stub_of(state))
+        for effect in turn.effects:
+            _COLLECTORS[type(effect)](self, effect, batch, past_sums)
+        if turn.recorded or turn.effects:
+            batch.touched.add(seat.instance_id)
+            self.seats.touched(seat, batch.number)
+
+    def _event_record(self, instance_id: str, recorded: Recorded) -> tuple[bytes, bytes]:
+        record = (
+            history_key(instance_id, recorded.run_id, recorded.sequence),
+            avro.encode_event(instance_id, recorded),
+        )
+        self._keys.add(key_digest(*record))
+        self.counters.events += 1
+        return record
+
+    # --- effects ---
+
+    def _collect_activity(self, effect: ef.RunActivity, batch: Batch, past_sums: dict[str, int]) -> None:
+        if self._is_dispatching:
+            self._run_activity(effect, self.partition)
+
+    def _collect_timer(self, effect: ef.ArmTimer, batch: Batch, past_sums: dict[str, int]) -> None:
+        if self._is_dispatching:
+            self.timers.arm(effect)
+
+    def _collect_message(self, effect: ef.SendMessage, batch: Batch, past_sums: dict[str, int]) -> None:
+        instance_id = effect.message.instance_id
+        target = partition_of(instance_id, self._identity.partitions)
+        message = self.outbox.number(target, instance_id.encode(), avro.encode_command(effect.message))
+        message.digest = key_digest(message.record_key, message.value)
+        self._keys.add(message.digest)
+        batch.add_message(target, message)
+
+    def _collect_purge(self, effect: ef.PurgeRun, batch: Batch, past_sums: dict[str, int]) -> None:
+        self._keys.remove(effect.key_sum + past_sums.get(effect.run_id, 0), effect.last_sequence)
+        self.purges.append(
+            PurgeProgress(
+                instance_id=effect.instance_id,
+                run_id=effect.run_id,
+                next_sequence=1,
+                last_sequence=effect.last_sequence,
+            )
+        )
+        # The first tombstone goes with this commit: a restore that meets it drops the whole run.
+        self._purge(batch, 1)
+
+    def _collect_end(self, effect: ef.RunEnded, batch: Batch, past_sums: dict[str, int]) -> None:
+        batch.is_urgent = True
+
+    def _purge(self, batch: Batch, count_max: int) -> None:
+        progress = batch.purge(self.purges.pop(), count_max)
+        if progress is not None:
+            self.purges.append(progress)
+
+    # --- refusals ---
+
+    def _refused(self, batch: Batch, record: Record, command: cm.Command, rejected: ef.Rejected) -> None:
+        if rejected.reason in _SILENT:
+            self.counters.orphans += 1
+            return
+        if isinstance(command, cm.StartChild):
+            return  # its parent is told
+        self._dead_letter(batch, record, rejected, command)
+
+    def _dead_letter(
+        self, batch: Batch, record: Record, rejected: ef.Rejected, command: cm.Command | None
+    ) -> None:
+        self.counters.dead_letters += 1
+        source = source_of(record)
+        if isinstance(source, IngressSource):
+            place = (b"commands", source.partition, source.offset)
+        else:
+            place = (b"inbox", self.partition, record.offset)
+        key, value = record.key, record.value or b""
+        if isinstance(command, cm.RefuseRecord):
+            key, value = command.key or b"", command.value or b""
+        headers = (
+            ("source.topic", place[0]),
+            ("source.partition", str(place[1]).encode()),
+            ("source.offset", str(place[2]).encode()),
+            ("reason", rejected.reason.value.encode()),
+            ("detail", rejected.detail.encode("utf-8", "replace")),
+            ("refused_at_ms", str(record.timestamp_ms).encode()),
+        )
+        batch.dead_letters.append(DeadLetter(key, value, headers))
+
+    # --- commits ---
+
+    def seal(self, batch: Batch, purge_records_max: int) -> None:
+        """Adds what isn't any record's doing: slices of purges, and the end of messages that have arrived."""
+        left = purge_records_max
+        while self.purges and left > 0:
+            before = len(batch.records)
+            self._purge(batch, left)
+            left -= len(batch.records) - before
+        for message in self.outbox.take_settled():
+            self._keys.remove(message.digest)
+            batch.drop_message(message)
+
+    def checkpoint(self, last: Checkpoint, batch: Batch) -> Checkpoint:
+        """What is true with this batch."""
+        record = self._last
+        return msgspec.structs.replace(
+            last,
+            batch=batch.number,
+            records=len(batch.records),
+            offset=self.next_offset - 1,
+            timestamp_ms=last.timestamp_ms if record is None else record.timestamp_ms,
+            digest=last.digest if record is None else digest_of_record(record),
+            sources=self._marks.sources(),
+            received=self._marks.received(),
+            outbox=self.outbox.marks(),
+            purges=tuple(self.purges),
+            key_count=self._keys.count,
+            key_sum=self._keys.total.to_bytes(8, "big"),
+        )
+
+    def committed(self, batch: Batch) -> None:
+        """The batch is in log and store."""
+        self.seats.committed(batch.touched, batch.number)
+
+    # --- dispatch ---
+
+    def dispatch_open(self) -> None:
+        """From here on effects are felt; what earlier owners left open begins (again)."""
+        self._is_dispatching = True
+        for seat in self.seats:
+            state = seat.state
+            if state is None or state.is_finished:
+                continue
+            for effect in open_effects(state):
+                if isinstance(effect, ef.RunActivity):
+                    self._run_activity(effect, self.partition)
+                elif isinstance(effect, ef.ArmTimer):
+                    self.timers.arm(effect)
+
+    def due_timers(self, broker_now_ms: int, count_max: int) -> list[Append]:
+        """The appends that fire what is due and still wanted."""
+        appends: list[Append] = []
+        for timer in self.timers.take_due(broker_now_ms, count_max):
+            seat = self.seats.seat(timer.instance_id)
+            if seat.state is None or not _wants(seat.state, timer):
+                continue
+            self.counters.timers_fired += 1
+            command = cm.FireTimer(
+                instance_id=timer.instance_id, run_id=timer.run_id, timer=timer.timer, due_at_ms=timer.due_at_ms
+            )
+            appends.append(Append(self.partition, timer.instance_id.encode(), avro.encode_command(command)))
+        return appends
+
+    def retry_stalled(self, batch: Batch, offset: int) -> None:
+        """Runs that stalled for their code get another chance with today's, and what was deferred follows."""
+        for seat in self.seats:
+            if seat.state is not None and seat.state.stall == STALL_NONDETERMINISM:
+                self._retry_stalled(seat, batch, offset)
+
+    def _retry_stalled(self, seat: Seat, batch: Batch, offset: int) -> None:
+        state = seat.state
+        assert state is not None
+        history = self.seats.history(seat)
+        try:
+            seat.execution = replay(self._registry, seat.instance_id, history)
+        except NonDeterminismError:
+            return
+        moment = Moment(offset=offset, timestamp_ms=state.last_event_at_ms, new_run_id="", record=b"")
+        self._collect(unstall(seat, moment, self._registry), batch)
+        for record in _deferred(history):
+            command = avro.decode_command(record)
+            again = msgspec.structs.replace(moment, record=record)
+            turn = take_turn(seat, command, again, self._registry)
+            self._collect(turn, batch)
+
+    def close(self) -> None:
+        """Lets every generator end."""
+        self.seats.close()
+
+
+def message_of_record(key: bytes, value: bytes) -> tuple[int, OutMessage]:
+    """(target partition, message) of a message on record."""
+    parsed = parse_out_key(key)
+    assert parsed is not None, f"expected an outbox key, but got {key!r}"
+    _, target, number = parsed
+    instance_key = avro.decode_command(value).instance_id.encode()
+    message = OutMessage(
+        number=number, record_key=key, value=value, instance_key=instance_key, digest=key_digest(key, value)
+    )
+    return target, message
+
+
+def _wants(state: InstanceState, timer: ef.ArmTimer) -> bool:
+    if state.run_id != timer.run_id:
+        return False
+    activity, child = state.activities.get(timer.timer), state.children.get(timer.timer)
+    due = (
+        state.timers.get(timer.timer),
+        activity.retry_at_ms if activity is not None else None,
+        child.retry_at_ms if child is not None else None,
+    )
+    return timer.due_at_ms in due
+
+
+def _deferred(history: list[Recorded]) -> list[bytes]:
+    records: list[bytes] = []
+    for recorded in history:
+        if type(recorded.event) is InstanceStalled:
+            records = []
+        elif type(recorded.event) is InputDeferred:
+            records.append(recorded.event.record)
+    return records
+
+
+_COLLECTORS: dict[type, Callable[[Turns, object, Batch, dict[str, int]], None]] = {
+    ef.RunActivity: Turns._collect_activity,  # type: ignore[dict-item]  # noqa: SLF001
+    ef.ArmTimer: Turns._collect_timer,  # type: ignore[dict-item]  # noqa: SLF001
+    ef.SendMessage: Turns._collect_message,  # type: ignore[dict-item]  # noqa: SLF001
+    ef.PurgeRun: Turns._collect_purge,  # type: ignore[dict-item]  # noqa: SLF001
+    ef.RunEnded: Turns._collect_end,  # type: ignore[dict-item]  # noqa: SLF001
+}

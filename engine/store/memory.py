@@ -1,0 +1,55 @@
+"""A store in a dictionary, for tests and the simulator: same contract, no files, no time, no chance."""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Sequence
+
+from engine.partition.ports import StorePosition
+
+
+class MemoryStore:
+    """Keeps what it was given for as long as it lives; `close` keeps it too, so a simulated restart finds it."""
+
+    def __init__(self) -> None:
+        self._values: dict[bytes, bytes] = {}
+        self._keys: list[bytes] = []
+        self._position: StorePosition | None = None
+
+    def position(self) -> StorePosition | None:
+        """What the last write said, None for a new or wiped store."""
+        return self._position
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of `keys`."""
+        return [self._values.get(key) for key in keys]
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """All keys that begin with `prefix`, in order, as they were when the first was asked for."""
+        found = []
+        for index in range(bisect_left(self._keys, prefix), len(self._keys)):
+            key = self._keys[index]
+            if not key.startswith(prefix):
+                break
+            found.append((key, self._values[key]))
+        yield from found
+
+    def write(
+        self, puts: Sequence[tuple[bytes, bytes]], deletes: Sequence[bytes], position: StorePosition
+    ) -> None:
+        """All of it and the position, at once. A key in both is deleted."""
+        for key, value in puts:
+            if key not in self._values:
+                insort(self._keys, key)
+            self._values[key] = value
+        for key in deletes:
+            if self._values.pop(key, None) is not None:
+                del self._keys[bisect_left(self._keys, key)]
+        self._position = position
+
+    def wipe(self) -> None:
+        """Empties it."""
+        self._values.clear()
+        self._keys.clear()
+        self._position = None
+
+    def close(self) -> None:
+        """Nothing to let go of."""
