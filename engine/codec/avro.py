@@ -15,7 +15,7 @@ import msgspec
 
 from engine.codec import jsonform, validation
 from engine.codec.generate import attribute_of, decoder_of, encoder_of
-from engine.codec.schemas import CURRENT, HEADER_BYTES, KINDS, MAGIC, OLDER
+from engine.codec.schemas import CURRENT, HEADER_BYTES, KINDS, MAGIC, OLDER, Json
 from engine.codec.undecodable import UndecodableError
 from engine.core import limits
 from engine.errors import LimitExceededError
@@ -41,8 +41,8 @@ __all__ = [
     "validate_command",
 ]
 
-# A refused record travels inside a RefuseRecord, and a deferred one inside an InputDeferred: each layer may be
-# larger than the one it wraps, or the engine could not read what it wrote itself.
+# A refused record travels inside a RefuseRecord, and a deferred one inside an InputDeferred: each layer may
+# be larger than the one it wraps, or the engine could not read what it wrote itself.
 ENVELOPE_BYTES = 16 * 1024
 INBOX_RECORD_BYTES_MAX = limits.RECORD_BYTES_MAX + ENVELOPE_BYTES
 HISTORY_RECORD_BYTES_MAX = INBOX_RECORD_BYTES_MAX + ENVELOPE_BYTES
@@ -89,9 +89,9 @@ def _decoder(kind: type) -> Decoder:
     return decoder_of(CURRENT[kind.__name__].source, HEADER_BYTES, result, _names(kind))
 
 
-def _older_decoder(header: bytes, kind: type) -> Decoder:
-    """Reads with the schema it was written with, into the one of today."""
-    writer, reader, own = OLDER[header].parsed, CURRENT[kind.__name__].parsed, _fields_of(kind)
+def resolving_decoder(writer: Json, kind: type) -> Decoder:
+    """Reads what was written with the parsed schema `writer` into the `kind` of today."""
+    reader, own = CURRENT[kind.__name__].parsed, _fields_of(kind)
 
     def decode(value: bytes) -> object:
         stream = io.BytesIO(value)
@@ -116,8 +116,8 @@ def _older_decoder(header: bytes, kind: type) -> Decoder:
 def _decoders(kinds: tuple[type, ...]) -> dict[bytes, Decoder]:
     by_name = {kind.__name__: kind for kind in kinds}
     current = {CURRENT[name].header: _decoder(kind) for name, kind in by_name.items()}
-    older = {header: by_name[schema.kind] for header, schema in OLDER.items() if schema.kind in by_name}
-    return current | {header: _older_decoder(header, kind) for header, kind in older.items()}
+    older = {header: schema for header, schema in OLDER.items() if schema.kind in by_name}
+    return current | {h: resolving_decoder(schema.parsed, by_name[schema.kind]) for h, schema in older.items()}
 
 
 _COMMAND_ENCODERS: Mapping[type, Encoder] = {kind: _encoder(kind) for kind in COMMANDS}

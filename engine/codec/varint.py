@@ -83,7 +83,7 @@ def decode_length(value: bytes, position: int, first: int) -> tuple[int, int]:
 
 
 def decode_count(value: bytes, position: int) -> tuple[int, int]:
-    """The count of an array's next block. Behind a negative one stands the block's size, which isn't needed."""
+    """The count of an array's next block. A negative one is followed by the block's size, not needed here."""
     number, position = decode_long(value, position + 1, value[position])
     if not number & 1:
         return number >> 1, position

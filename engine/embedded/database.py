@@ -32,22 +32,28 @@ HISTORY = "history"
 DEADLETTER = "deadletter"
 TOPICS = (COMMANDS, INBOX, HISTORY, DEADLETTER)
 
-_SCHEMA = (
-    "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
-    "CREATE TABLE topics (name TEXT PRIMARY KEY, topic_id TEXT NOT NULL, partitions INTEGER NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE starts (topic TEXT, partition INTEGER, offset INTEGER NOT NULL,"
-    " PRIMARY KEY (topic, partition)) WITHOUT ROWID",
-    "CREATE TABLE progress (name TEXT, partition INTEGER, offset INTEGER NOT NULL,"
-    " PRIMARY KEY (name, partition)) WITHOUT ROWID",
-    "CREATE TABLE claims (partition INTEGER PRIMARY KEY, epoch INTEGER NOT NULL)",
-    *(
-        f"CREATE TABLE {topic} (place INTEGER PRIMARY KEY, timestamp_ms INTEGER NOT NULL,"
-        " key BLOB NOT NULL, value BLOB, headers BLOB)"
-        for topic in TOPICS
-    ),
+# A row at a time would give the GIL away at every row, and a busy neighbour thread returns it only after its switch
+# interval. Few sizes, so that the statements stay prepared; 128 rows stay below 999 variables, the limit of old SQLites.
+INSERT_SIZES = (128, 16, 4, 1)
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE topics (name TEXT PRIMARY KEY, topic_id TEXT NOT NULL, partitions INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE starts (topic TEXT, partition INTEGER, offset INTEGER NOT NULL, PRIMARY KEY (topic, partition))
+    WITHOUT ROWID;
+CREATE TABLE progress (name TEXT, partition INTEGER, offset INTEGER NOT NULL, PRIMARY KEY (name, partition))
+    WITHOUT ROWID;
+CREATE TABLE claims (partition INTEGER PRIMARY KEY, epoch INTEGER NOT NULL);
+"""
+_TOPIC_SCHEMA = (
+    "CREATE TABLE {} (place INTEGER PRIMARY KEY, timestamp_ms INTEGER NOT NULL,"
+    " key BLOB NOT NULL, value BLOB, headers BLOB)"
 )
 _INSERT = {
-    topic: f"INSERT INTO {topic} (place, timestamp_ms, key, value, headers) VALUES " for topic in TOPICS
+    (topic, size): f"INSERT INTO {topic} (place, timestamp_ms, key, value, headers) VALUES "
+    + ",".join(["(?,?,?,?,?)"] * size)
+    for topic in TOPICS
+    for size in INSERT_SIZES
 }
 _SELECT = {
     topic: f"SELECT place, timestamp_ms, key, value, headers FROM {topic}"
@@ -57,9 +63,6 @@ _SELECT = {
 _LAST = {topic: f"SELECT max(place) FROM {topic} WHERE place >= ? AND place < ?" for topic in TOPICS}
 _DELETE = {topic: f"DELETE FROM {topic} WHERE place >= ? AND place < ?" for topic in TOPICS}
 _DELETE_KEY = {topic: f"{_DELETE[topic]} AND key = ?" for topic in TOPICS}
-# A row at a time would give the GIL away at every row, and a busy neighbour thread returns it only after its switch
-# interval. Few sizes, so that the statements stay prepared; 128 rows stay below 999 variables, the limit of old SQLites.
-_INSERT_SIZES = (128, 16, 4, 1)
 
 Row: TypeAlias = tuple[int, int, bytes, bytes | None, bytes | None]
 
@@ -128,7 +131,7 @@ class Database:
         """Makes the topics where there are none. Raises ConfigurationError where there are others."""
         with self.transaction():
             if not self.run("SELECT 1 FROM sqlite_master LIMIT 1"):
-                for statement in _SCHEMA:
+                for statement in filter(str.strip, _SCHEMA.split(";")):
                     self.run(statement)
                 self.run("INSERT INTO meta VALUES ('schema_version', ?)", (SCHEMA_VERSION,))
                 for name in TOPICS:
@@ -174,10 +177,10 @@ class Database:
     def insert(self, topic: str, rows: Sequence[Row]) -> None:
         """Adds the rows."""
         done = 0
-        for size in _INSERT_SIZES:
+        for size in INSERT_SIZES:
             while len(rows) - done >= size:
                 values = [value for row in rows[done : done + size] for value in row]
-                self._connection.execute(_INSERT[topic] + ",".join(["(?,?,?,?,?)"] * size), values)
+                self._connection.execute(_INSERT[topic, size], values)
                 done += size
 
     def start_offset(self, topic: str, partition: int) -> int:

@@ -156,7 +156,7 @@ class Group:
     def is_one_statement(self) -> bool:
         """Whether SQLite's own transaction around a statement will do."""
         others = self._claimed or self._trimmed or self._pruned or self._progress
-        return not others and len(self._rows) == 1 and len(next(iter(self._rows.values()))) == 1
+        return not others and len(self._rows) == 1 and len(next(iter(self._rows.values()))) in db.INSERT_SIZES
 
     def _append(self, job: AppendJob) -> None:
         record = job.record

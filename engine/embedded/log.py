@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from engine.core.limits import check
@@ -36,19 +37,6 @@ class EmbeddedLog:
         """Raises ConfigurationError: another process owns the directory, or what is in it is of another kind."""
         directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
         self.directory = directory
-        self._lock = OwnerLock(directory)
-        try:
-            self._reader, self._written = _open_databases(directory, partitions)
-        except BaseException:
-            self._lock.release()
-            raise
-        topics = self._reader.topics()
-        self._identity = Identity(
-            commands_topic_id=topics[db.COMMANDS].topic_id,
-            inbox_topic_id=topics[db.INBOX].topic_id,
-            history_topic_id=topics[db.HISTORY].topic_id,
-            partitions=partitions,
-        )
         self._reading = threading.Lock()
         self._news = threading.Condition()
         self._tails = tails.Tails()
@@ -56,7 +44,22 @@ class EmbeddedLog:
         self._appended: deque[tuple[OnDone, Appended]] = deque()
         self._committing: set[Claim] = set()
         self._is_closed = False
-        self.writer = Writer(self._written, partitions, now_ms, self._take_outcomes)
+        with ExitStack() as resources:
+            resources.callback(OwnerLock(directory).release)
+            written = db.Database(directory, create=True)
+            resources.callback(written.close)
+            written.create({db.COMMANDS: 1, db.INBOX: partitions, db.HISTORY: partitions, db.DEADLETTER: 1})
+            self._reader = db.Database(directory, create=False)
+            resources.callback(self._reader.close)
+            topics = self._reader.topics()
+            self.writer = Writer(written, partitions, now_ms, self._take_outcomes)
+            self._resources = resources.pop_all()
+        self._identity = Identity(
+            commands_topic_id=topics[db.COMMANDS].topic_id,
+            inbox_topic_id=topics[db.INBOX].topic_id,
+            history_topic_id=topics[db.HISTORY].topic_id,
+            partitions=partitions,
+        )
 
     @property
     def identity(self) -> Identity:
@@ -69,9 +72,8 @@ class EmbeddedLog:
             return
         self._is_closed = True
         self.writer.stop()
-        self._reader.close()
-        self._written.close()
-        self._lock.release()
+        with self._reading:
+            self._resources.close()
         with self._news:
             self._news.notify_all()
 
@@ -95,8 +97,8 @@ class EmbeddedLog:
     def read_history(self, claim: Claim, start: int, end: int) -> Iterator[list[Record]]:
         """Committed records from offset `start` up to `end`, in order, in batches."""
         while start < end:
-            with self._reading, db.as_faults():
-                records = self._reader.read(db.HISTORY, claim.partition, start, end)
+            with self._reader_as_faults() as reader:
+                records = reader.read(db.HISTORY, claim.partition, start, end)
             if not records:
                 return
             start = records[-1].offset + 1
@@ -104,8 +106,8 @@ class EmbeddedLog:
 
     def read_inbox(self, claim: Claim, offset: int) -> Record | None:
         """The one inbox record at `offset`, None where there is none any more."""
-        with self._reading, db.as_faults():
-            records = self._reader.read(db.INBOX, claim.partition, offset, offset + 1)
+        with self._reader_as_faults() as reader:
+            records = reader.read(db.INBOX, claim.partition, offset, offset + 1)
         return records[0] if records else None
 
     def follow(self, claim: Claim, offset: int) -> None:
@@ -120,17 +122,15 @@ class EmbeddedLog:
         """
         deadline = time.monotonic() + timeout_ms / 1000
         while True:
+            self.writer.raise_if_dead()
+            self._catch_up()
             with self._news:
                 records = self._tails.take()
-                behind = self._tails.behind()
-                has_outcomes = bool(self._results or self._appended)
                 remaining = deadline - time.monotonic()
-                if not (records or behind or has_outcomes or self._is_closed or remaining <= 0):
-                    self._news.wait(remaining)
-                    continue
-            for claim, start, end in behind:
-                records += self._catch_up(claim, start, end)
-            return records
+                has_news = records or self._results or self._appended or self._tails.behind()
+                if has_news or self._is_closed or remaining <= 0:
+                    return records
+                self._news.wait(remaining)
 
     def append(self, record: Append, on_done: OnDone | None = None) -> None:
         """Appends to the inbox, durably, in order per partition and caller. Any thread may call it."""
@@ -187,12 +187,20 @@ class EmbeddedLog:
             self._appended.extend(outcomes.appended)
             self._news.notify_all()
 
-    def _catch_up(self, claim: Claim, start: int, end: int) -> list[Record]:
-        with self._reading, db.as_faults():
-            records = tails.read(self._reader, claim, start, end)
+    def _catch_up(self) -> None:
         with self._news:
-            self._tails.move(claim, records[-1].offset + 1)
-        return records
+            behind = self._tails.behind()
+        for claim, start, end in behind:
+            with self._reader_as_faults() as reader:
+                records = tails.read(reader, claim, start, end)
+            with self._news:
+                self._tails.add_read(claim, records)
+
+    @contextmanager
+    def _reader_as_faults(self) -> Iterator[db.Database]:
+        with self._reading, db.as_faults():
+            self._refuse_when_closed()
+            yield self._reader
 
     def _refuse_when_closed(self) -> None:
         if self._is_closed:
@@ -206,13 +214,3 @@ def check_record(key: bytes, value: bytes | None, headers: Headers) -> None:
     if headers:
         size += sum(len(name.encode()) + len(data) for name, data in headers)
     check("a record (bytes)", size, RECORD_BYTES_MAX, "store large values elsewhere and pass a reference")
-
-
-def _open_databases(directory: Path, partitions: int) -> tuple[db.Database, db.Database]:
-    writing = db.Database(directory, create=True)
-    try:
-        writing.create({db.COMMANDS: 1, db.INBOX: partitions, db.HISTORY: partitions, db.DEADLETTER: 1})
-        return db.Database(directory, create=False), writing
-    except BaseException:
-        writing.close()
-        raise

@@ -1,7 +1,8 @@
 """What the owner polls: the inbox of the followed partitions.
 
 A partition that the owner keeps up with is *live*: what the writer commits is handed over in memory. One that lies
-behind is read from SQLite up to its committed end and then goes live. All methods need the caller's lock but `read`.
+behind is read from SQLite up to its committed end and then goes live. What was read waits here too until it is taken,
+so that a fault of one partition loses nothing of another. All methods of `Tails` need the caller's lock.
 """
 
 from collections import deque
@@ -53,8 +54,7 @@ class Tails:
             if len(tail.records) < TAIL_RECORDS_MAX:
                 tail.records.append(record)
             else:
-                # An owner this far behind reads it from SQLite again, rather than have memory grow without bound.
-                tail.records.clear()
+                # An owner this far behind reads the rest from SQLite, rather than have memory grow without bound.
                 tail.is_live = False
 
     def take(self) -> list[Record]:
@@ -75,7 +75,7 @@ class Tails:
         """Partitions to be read from SQLite: the claim, from where, up to where."""
         found = []
         for partition, tail in self._tails.items():
-            if tail.is_live:
+            if tail.is_live or tail.records:
                 continue
             end = self._ends[partition]
             if tail.next_offset == end:
@@ -84,12 +84,12 @@ class Tails:
                 found.append((tail.claim, tail.next_offset, end))
         return found
 
-    def move(self, claim: Claim, offset: int) -> None:
-        """A partition was read from SQLite up to the offset."""
+    def add_read(self, claim: Claim, records: list[Record]) -> None:
+        """What was read from SQLite for `behind`."""
         tail = self._tails.get(claim.partition)
         if tail is not None and tail.claim == claim:
-            tail.next_offset = offset
-            tail.is_live = offset == self._ends[claim.partition]
+            tail.records.extend(records)
+            tail.is_live = records[-1].offset + 1 == self._ends[claim.partition]
 
 
 def read(database: db.Database, claim: Claim, start: int, end: int) -> list[Record]:

@@ -58,10 +58,14 @@ class Writer:
 
     def put(self, job: Job) -> None:
         """Asks for something; the order of one caller's requests is kept."""
+        self.raise_if_dead()
+        self._queue.put(job)
+
+    def raise_if_dead(self) -> None:
+        """The writer dies only of our bugs; whoever needs it must then say so."""
         if self.death is not None:
             message = "the embedded log's writer died"
             raise AssertionError(message) from self.death
-        self._queue.put(job)
 
     def stop(self) -> None:
         """Writes what was asked for so far and ends. Not to be called twice."""

@@ -61,15 +61,13 @@ def from_first_source(
     """The name of the first source that delivered them all."""
     reasons = []
     for source in sources:
-        say(f"fetching {len(jars)} jars of Apache Kafka with {source.name} (once per machine, 43 MB in all)")
         started = time.monotonic()
         try:
             source.deliver(jars, directory, say)
         except SourceFailed as failure:
-            say(f"{source.name}: {failure}")
             reasons.append(f"{source.name}: {failure}")
         else:
-            say(f"fetched in {time.monotonic() - started:.0f} s")
+            say(f"fetched with {source.name} in {time.monotonic() - started:.0f} s")
             return source.name
     raise JarsUnavailable(
         "the jars of Apache Kafka could not be fetched; install Maven, or `pip install maven-artifact` "
@@ -77,11 +75,12 @@ def from_first_source(
     )
 
 
-def _deliver_with_mvn(jars: Sequence[Coordinate], directory: Path, _say: Say) -> None:
+def _deliver_with_mvn(jars: Sequence[Coordinate], directory: Path, say: Say) -> None:
     """One pom for all jars, each without its dependencies: the lock is the whole tree already."""
     mvn = shutil.which("mvn")
     if mvn is None:
         raise SourceFailed("not on PATH")
+    say(f"fetching {len(jars)} jars of Apache Kafka with {mvn} (once per machine, 43 MB in all)")
     pom = directory / "pom.xml"
     pom.write_text(pom_of(jars), encoding="utf-8")
     command = [mvn, "--batch-mode", "--quiet", "--file", str(pom), "dependency:copy-dependencies"]
@@ -116,6 +115,7 @@ def _deliver_with_maven_artifact(jars: Sequence[Coordinate], directory: Path, sa
         from maven_artifact import Artifact, Downloader
     except ImportError as reason:
         raise SourceFailed("not installed") from reason
+    say(f"fetching {len(jars)} jars of Apache Kafka with maven-artifact (once per machine, 43 MB in all)")
     configured = os.environ.get(REPOSITORY_VARIABLE)
     downloader = Downloader(base=configured) if configured else Downloader()
 

@@ -1,0 +1,86 @@
+# Every target sets itself up: the first use of one makes .venv and installs what it needs, a stamp remembers it.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+# Three depths of installation. Each stamp is older than pyproject.toml as soon as a dependency changes.
+ENGINE_STAMP := $(VENV)/.installed-engine
+KAFKA_STAMP := $(VENV)/.installed-kafka
+DEV_STAMP := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help setup fmt check test test-fast sim it bench demo kafka kafka-down chaos clean kafka-jars
+
+help: ## list these words
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+
+setup: $(DEV_STAMP) ## make .venv with everything for development
+
+fmt: $(DEV_STAMP) ## format and fix what can be fixed
+	$(RUN) -m ruff format .
+	$(RUN) -m ruff check --fix .
+
+check: $(DEV_STAMP) ## format, lint, types, imports: what CI asks first
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports
+
+test: $(DEV_STAMP) kafka-jars ## all tests, some on a real Kafka that they start themselves
+	$(RUN) -m pytest
+
+test-fast: $(DEV_STAMP) ## the tests that need no Kafka, in seconds
+	$(RUN) -m pytest tests/core tests/codec tests/replay tests/tidy tests/sim
+
+sim: $(DEV_STAMP) ## the simulator: crashes, rebalances and duplicates from a seed
+	$(RUN) -m tests.sim.run
+
+it: $(DEV_STAMP) kafka-jars ## contract and integration tests on a real Kafka
+	$(RUN) -m pytest tests/contract tests/integration
+
+bench: $(DEV_STAMP) kafka-jars ## throughput and latency
+	$(RUN) -m bench.run
+
+demo: $(ENGINE_STAMP) ## a workflow from start to end
+	$(RUN) -m examples.demo
+
+kafka: $(KAFKA_STAMP) ## start a Kafka on localhost:9092 in the background; data in .kafka
+	$(RUN) -m ops.kafka up
+
+kafka-down: $(KAFKA_STAMP) ## stop it; its data stays
+	$(RUN) -m ops.kafka down
+
+chaos: $(DEV_STAMP) kafka-jars ## kill brokers and owners of a three-broker Kafka; takes minutes
+	$(RUN) -m pytest tests/chaos -m chaos
+
+clean: ## stop Kafka; delete .venv, caches and all local data
+	@if [ -d .kafka ] && [ -x $(RUN) ]; then $(RUN) -m ops.kafka down; fi
+	rm -rf $(VENV) .kafka .engine .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf dist build *.egg-info bench/results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Fetched here, where the progress is seen, and not inside the first test that needs it.
+kafka-jars: $(DEV_STAMP)
+	@$(RUN) -m ops.kafka fetch
+
+# The stamps, not the interpreter, carry the dates: a Python that is older than pyproject.toml is no reason to start anew.
+$(RUN):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: Python 3.11 or later is needed, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1): make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+	  echo "error: '$(PYTHON)' lacks the venv module: install it (Debian: apt install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --upgrade 'pip>=25.1'
+
+$(ENGINE_STAMP): pyproject.toml | $(RUN)
+	$(RUN) -m pip install --quiet --editable .
+	@touch $@
+
+$(KAFKA_STAMP): pyproject.toml | $(RUN)
+	$(RUN) -m pip install --quiet --editable . --group kafka
+	@touch $(ENGINE_STAMP) $@
+
+$(DEV_STAMP): pyproject.toml | $(RUN)
+	$(RUN) -m pip install --quiet --editable . --group dev
+	@touch $(ENGINE_STAMP) $(KAFKA_STAMP) $@
