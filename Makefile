@@ -1,4 +1,4 @@
-# Every target sets itself up: the first use of one makes .venv and installs what it needs, a stamp remembers it.
+# Every target sets itself up: its first use makes .venv and installs what it needs; a stamp remembers it.
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,6 +10,7 @@ KAFKA_STAMP := $(VENV)/.installed-kafka
 DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 .PHONY: help setup fmt check test test-fast sim it bench demo kafka kafka-down chaos clean kafka-jars
 
 help: ## list these words
@@ -64,12 +65,13 @@ clean: ## stop Kafka; delete .venv, caches and all local data
 kafka-jars: $(DEV_STAMP)
 	@$(RUN) -m ops.kafka fetch
 
-# The stamps, not the interpreter, carry the dates: a Python that is older than pyproject.toml is no reason to start anew.
+# Order only, for the stamps carry the dates: a Python older than pyproject.toml is no reason to start anew.
 $(RUN):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "error: Python 3.11 or later is needed, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1): make PYTHON=python3.12 ..." >&2; exit 1; }
+	  echo "error: Python 3.11 or later is needed, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1):" \
+	    "name a newer one by PYTHON=, as in: make setup PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || { \
-	  echo "error: '$(PYTHON)' lacks the venv module: install it (Debian: apt install python3-venv)" >&2; exit 1; }
+	  echo "error: '$(PYTHON)' lacks venv: install it (Debian: apt install python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade 'pip>=25.1'
 

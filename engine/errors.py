@@ -17,6 +17,8 @@ EngineError
    └─ LogDamagedFault       history or inbox contradict the checkpoint → stop this partition loudly
 """
 
+from typing_extensions import override
+
 from engine.model.failure import Failure
 
 
@@ -36,6 +38,7 @@ class FailureDetails:
         self.error_type = error_type
         self.stack_trace = stack_trace
 
+    @override
     def __repr__(self) -> str:
         return f"FailureDetails(message={self.message!r}, error_type={self.error_type!r})"
 
@@ -48,6 +51,7 @@ class TaskFailedError(PublicError):
         self.failure = failure
         self.details = FailureDetails(failure.message, failure.type, failure.stack or None)
 
+    @override
     def __reduce__(self) -> tuple[type["TaskFailedError"], tuple[str, Failure]]:
         return (TaskFailedError, (str(self), self.failure))
 
@@ -70,6 +74,7 @@ class LimitExceededError(PublicError):
         self.limit = limit
         self.remedy = remedy
 
+    @override
     def __reduce__(self) -> tuple[type["LimitExceededError"], tuple[str, int, int, str]]:
         return (LimitExceededError, (self.what, self.actual, self.limit, self.remedy))
 

@@ -4,6 +4,8 @@ import logging
 from collections.abc import MutableMapping
 from typing import Any
 
+from typing_extensions import override
+
 from engine.core.context import WorkflowContext
 
 
@@ -12,10 +14,14 @@ class _ReplaySafe(logging.LoggerAdapter[logging.Logger]):
         super().__init__(logger, {"instance_id": context.instance_id, "run_id": context.run_id})
         self._context = context
 
+    @override
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 -- logging's name
         return not self._context.is_replaying and super().isEnabledFor(level)
 
-    def process(self, msg: object, kwargs: MutableMapping[str, Any]) -> tuple[object, MutableMapping[str, Any]]:
+    @override
+    def process(
+        self, msg: object, kwargs: MutableMapping[str, Any]
+    ) -> tuple[object, MutableMapping[str, Any]]:
         kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
         return msg, kwargs
 
@@ -28,5 +34,6 @@ def replay_safe_logger(
     Args:
         context: The workflow's context.
         logger: Where the lines go, or its name.
+
     """
     return _ReplaySafe(context, logging.getLogger(logger) if isinstance(logger, str) else logger)

@@ -22,6 +22,7 @@ class WorkflowRuntime:
 
         Raises:
             ValueError: The name is taken, empty or too long.
+
         """
         self.registry.add_workflow(fn, name)
 
@@ -37,6 +38,7 @@ class WorkflowRuntime:
 
         Raises:
             ValueError: The name is taken, empty or too long, or the executor unknown.
+
         """
         self.registry.add_activity(fn, name, executor)
 
@@ -44,7 +46,7 @@ class WorkflowRuntime:
     def workflow(self, fn: F, /) -> F: ...
 
     @overload
-    def workflow(self, *, name: str | None = None) -> Callable[[F], F]: ...
+    def workflow(self, fn: None = None, /, *, name: str | None = None) -> Callable[[F], F]: ...
 
     def workflow(self, fn: F | None = None, /, *, name: str | None = None) -> F | Callable[[F], F]:
         """Decorator for a workflow: `@app.workflow` or `@app.workflow(name="order")`."""
@@ -59,7 +61,9 @@ class WorkflowRuntime:
     def activity(self, fn: F, /) -> F: ...
 
     @overload
-    def activity(self, *, name: str | None = None, executor: str = "thread") -> Callable[[F], F]: ...
+    def activity(
+        self, fn: None = None, /, *, name: str | None = None, executor: str = "thread"
+    ) -> Callable[[F], F]: ...
 
     def activity(
         self, fn: F | None = None, /, *, name: str | None = None, executor: str = "thread"

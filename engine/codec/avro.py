@@ -117,7 +117,9 @@ def _decoders(kinds: tuple[type, ...]) -> dict[bytes, Decoder]:
     by_name = {kind.__name__: kind for kind in kinds}
     current = {CURRENT[name].header: _decoder(kind) for name, kind in by_name.items()}
     older = {header: schema for header, schema in OLDER.items() if schema.kind in by_name}
-    return current | {h: resolving_decoder(schema.parsed, by_name[schema.kind]) for h, schema in older.items()}
+    return current | {
+        h: resolving_decoder(schema.parsed, by_name[schema.kind]) for h, schema in older.items()
+    }
 
 
 _COMMAND_ENCODERS: Mapping[type, Encoder] = {kind: _encoder(kind) for kind in COMMANDS}

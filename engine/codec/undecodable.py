@@ -1,5 +1,7 @@
 """What the codec raises for bytes and values that it can't accept. Never anything else."""
 
+from typing_extensions import override
+
 from engine.errors import InvalidCommandError
 from engine.model.effects import Reason
 
@@ -12,5 +14,6 @@ class UndecodableError(InvalidCommandError):
         self.reason = reason
         self.detail = detail
 
+    @override
     def __reduce__(self) -> tuple[type["UndecodableError"], tuple[Reason, str]]:
         return (UndecodableError, (self.reason, self.detail))

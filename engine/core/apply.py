@@ -15,7 +15,9 @@ def apply(state: InstanceState | None, instance_id: str, recorded: ev.Recorded) 
     event = recorded.event
     kind = type(event)
     if state is None:
-        assert recorded.sequence == 1, f"expected {instance_id} to begin with event 1, but got {recorded.sequence}"
+        assert recorded.sequence == 1, (
+            f"expected {instance_id} to begin with event 1, but got {recorded.sequence}"
+        )
         assert type(event) is ev.InstanceStarted, f"expected InstanceStarted first, but got {kind.__name__}"
         state = _begin(instance_id, recorded, event)
     else:
@@ -33,10 +35,10 @@ def apply(state: InstanceState | None, instance_id: str, recorded: ev.Recorded) 
     return state
 
 
-def account(state: InstanceState, key: bytes, value: bytes) -> None:
+def account(state: InstanceState, size: int, digest: int) -> None:
     """Adds a written record to the run's size and its part of the checkpoint's sum."""
-    state.history_bytes += len(value)
-    state.key_sum = (state.key_sum + key_digest(key, value)) % KEY_SUM_MODULUS
+    state.history_bytes += size
+    state.key_sum = (state.key_sum + digest) % KEY_SUM_MODULUS
 
 
 def key_digest(key: bytes, value: bytes) -> int:

@@ -66,6 +66,10 @@ class Mailbox:
         """All that nobody has asked for, in order per name."""
         return tuple(each for queue in self._unconsumed.values() for each in queue)
 
+    def count_held(self, data: Payload | None, sign: int) -> None:
+        """An event that waits for the end of a suspension takes up room as well."""
+        self._count(data, sign)
+
     def _count(self, data: Payload | None, sign: int) -> None:
         self.count += sign
         self.size += sign * (len(data.data) if data is not None else 0)

@@ -70,6 +70,7 @@ class WorkflowContext:
 
         Raises:
             ValueError: The timer would last too long.
+
         """
         return self._execution.propose_timer(self._due_at_ms(fire_at))
 
@@ -77,7 +78,7 @@ class WorkflowContext:
         self,
         activity: Callable[..., T] | str,
         *,
-        input: Any = None,  # noqa: A002, ANN401 -- Dapr's name; any value JSON can say
+        input: Any = None,  # noqa: A002 -- Dapr's name; any value JSON can say
         retry_policy: RetryPolicy | None = None,
         app_id: str | None = None,
     ) -> Task[T]:
@@ -92,6 +93,7 @@ class WorkflowContext:
         Raises:
             TaskFailedError: At the `yield`, when the activity failed for good.
             LimitExceededError: The input is too large, or too many activities are open.
+
         """
         name = _valid("activity name", name_of(activity))
         self._execution.check_app(app_id)
@@ -103,11 +105,11 @@ class WorkflowContext:
         )
         return self._execution.propose_activity(action, _result_kind(activity))
 
-    def call_child_workflow(  # noqa: PLR0913 -- Dapr's signature
+    def call_child_workflow(
         self,
         workflow: Callable[..., Any] | str,
         *,
-        input: Any = None,  # noqa: A002, ANN401
+        input: Any = None,  # noqa: A002
         instance_id: str | None = None,
         retry_policy: RetryPolicy | None = None,
         app_id: str | None = None,
@@ -123,6 +125,7 @@ class WorkflowContext:
 
         Raises:
             TaskFailedError: At the `yield`, when the child failed, was terminated, or its id is in use.
+
         """
         self._execution.check_app(app_id)
         if instance_id is not None:
@@ -144,17 +147,19 @@ class WorkflowContext:
         Args:
             name: The event's name.
             timeout: A span or moment; the task then fails with TimeoutError. None: waits for ever.
+
         """
         _valid("event name", name)
         due_at_ms = None if timeout is None else self._due_at_ms(timeout)
         return self._execution.wait_for_event(name, due_at_ms)
 
-    def continue_as_new(self, new_input: Any, *, save_events: bool = False) -> Task[Any]:  # noqa: ANN401
+    def continue_as_new(self, new_input: Any, *, save_events: bool = False) -> Task[Any]:
         """Ends this run and starts the workflow over, with an empty history. Return, or yield, right after it.
 
         Args:
             new_input: The next run's input.
             save_events: Whether events that nobody has waited for go along.
+
         """
         payload = encode_value(new_input, "the new input of continue_as_new")
         return self._execution.propose_continuation(payload, save_events=save_events)

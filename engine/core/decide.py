@@ -57,9 +57,11 @@ def decide(seat: Seat, command: cm.Command, now_ms: int) -> Decision:
 # --- instance ---
 
 
-def _start(seat: Seat, command: Any, now_ms: int) -> Decision:  # noqa: ANN401 -- the table's signature
+def _start(seat: Seat, command: Any, now_ms: int) -> Decision:
     if seat.is_live:
-        return Rejected(Reason.INSTANCE_ALREADY_EXISTS, f"an active workflow with ID '{seat.instance_id}' already exists")
+        return Rejected(
+            Reason.INSTANCE_ALREADY_EXISTS, f"an active workflow with ID '{seat.instance_id}' already exists"
+        )
     if type(command) is cm.StartChild:
         return ev.InstanceStarted(
             workflow=command.workflow, input=command.input, parent=command.parent, depth=command.depth
@@ -70,21 +72,21 @@ def _start(seat: Seat, command: Any, now_ms: int) -> Decision:  # noqa: ANN401 -
     return ev.InstanceStarted(workflow=command.workflow, input=command.input, start_at_ms=start_at_ms)
 
 
-def _terminate(seat: Seat, command: Any, now_ms: int) -> Decision:  # noqa: ANN401
+def _terminate(seat: Seat, command: Any, now_ms: int) -> Decision:
     if not seat.is_live:
         return _not_live(seat)
     return ev.InstanceTerminated(output=command.output, recursive=command.recursive)
 
 
-def _suspend(seat: Seat, command: Any, now_ms: int) -> Decision:  # noqa: ANN401
+def _suspend(seat: Seat, command: Any, now_ms: int) -> Decision:
     return ev.InstanceSuspended(reason=command.reason) if seat.is_live else _not_live(seat)
 
 
-def _resume(seat: Seat, command: Any, now_ms: int) -> Decision:  # noqa: ANN401
+def _resume(seat: Seat, command: Any, now_ms: int) -> Decision:
     return ev.InstanceResumed(reason=command.reason) if seat.is_live else _not_live(seat)
 
 
-def _purge(seat: Seat, command: Any, now_ms: int) -> Decision:  # noqa: ANN401
+def _purge(seat: Seat, command: Any, now_ms: int) -> Decision:
     if not seat.is_known:
         return _not_live(seat)
     if seat.is_live and not command.force:
@@ -96,13 +98,13 @@ def _purge(seat: Seat, command: Any, now_ms: int) -> Decision:  # noqa: ANN401
 # --- activity ---
 
 
-def _complete_activity(seat: Seat, command: Any, now_ms: int) -> Decision:  # noqa: ANN401
+def _complete_activity(seat: Seat, command: Any, now_ms: int) -> Decision:
     if _pending_activity(seat, command) is None:
         return Rejected(Reason.UNKNOWN_CALL)
     return ev.ActivityCompleted(scheduled=command.scheduled, attempt=command.attempt, result=command.result)
 
 
-def _fail_activity(seat: Seat, command: Any, now_ms: int) -> Decision:  # noqa: ANN401
+def _fail_activity(seat: Seat, command: Any, now_ms: int) -> Decision:
     pending = _pending_activity(seat, command)
     if pending is None:
         return Rejected(Reason.UNKNOWN_CALL)
@@ -116,7 +118,7 @@ def _fail_activity(seat: Seat, command: Any, now_ms: int) -> Decision:  # noqa: 
     return ev.ActivityAttemptFailed(**fields, retry_at_ms=due)
 
 
-def _pending_activity(seat: Seat, command: Any) -> PendingActivity | None:  # noqa: ANN401
+def _pending_activity(seat: Seat, command: Any) -> PendingActivity | None:
     if not seat.is_live or seat.state is None:
         return None
     pending = seat.state.activities.get(command.scheduled)
@@ -126,7 +128,7 @@ def _pending_activity(seat: Seat, command: Any) -> PendingActivity | None:  # no
 # --- timer ---
 
 
-def _fire_timer(seat: Seat, command: Any, now_ms: int) -> Decision:  # noqa: ANN401
+def _fire_timer(seat: Seat, command: Any, now_ms: int) -> Decision:
     state = seat.state
     if state is None or state.run_id != command.run_id or not seat.is_live:
         return Rejected(Reason.SUPERSEDED)
@@ -146,13 +148,13 @@ def _fire_timer(seat: Seat, command: Any, now_ms: int) -> Decision:  # noqa: ANN
 # --- child ---
 
 
-def _complete_child(seat: Seat, command: Any, now_ms: int) -> Decision:  # noqa: ANN401
+def _complete_child(seat: Seat, command: Any, now_ms: int) -> Decision:
     if _pending_child(seat, command) is None:
         return Rejected(Reason.UNKNOWN_CALL)
     return ev.ChildCompleted(scheduled=command.scheduled, attempt=command.attempt, result=command.result)
 
 
-def _fail_child(seat: Seat, command: Any, now_ms: int) -> Decision:  # noqa: ANN401
+def _fail_child(seat: Seat, command: Any, now_ms: int) -> Decision:
     pending = _pending_child(seat, command)
     if pending is None:
         return Rejected(Reason.UNKNOWN_CALL)
@@ -165,20 +167,20 @@ def _fail_child(seat: Seat, command: Any, now_ms: int) -> Decision:  # noqa: ANN
     return ev.ChildAttemptFailed(**fields, retry_at_ms=due)
 
 
-def _pending_child(seat: Seat, command: Any) -> PendingChild | None:  # noqa: ANN401
+def _pending_child(seat: Seat, command: Any) -> PendingChild | None:
     if not seat.is_live or seat.state is None:
         return None
     pending = seat.state.children.get(command.scheduled)
     return pending if pending is not None and pending.event.call_id == command.call_id else None
 
 
-def _terminate_child(seat: Seat, command: Any, now_ms: int) -> Decision:  # noqa: ANN401
+def _terminate_child(seat: Seat, command: Any, now_ms: int) -> Decision:
     if not seat.is_live or not _is_child_of(seat, command):
         return Rejected(Reason.UNKNOWN_CALL)
     return ev.InstanceTerminated(output=command.output, recursive=True)
 
 
-def _purge_child(seat: Seat, command: Any, now_ms: int) -> Decision:  # noqa: ANN401
+def _purge_child(seat: Seat, command: Any, now_ms: int) -> Decision:
     if not _is_child_of(seat, command):
         return Rejected(Reason.UNKNOWN_CALL)
     if seat.is_live and not command.force:
@@ -187,8 +189,8 @@ def _purge_child(seat: Seat, command: Any, now_ms: int) -> Decision:  # noqa: AN
     return Purge(recursive=True, force=command.force)
 
 
-def _is_child_of(seat: Seat, command: Any) -> bool:  # noqa: ANN401
-    parent = (None, None)
+def _is_child_of(seat: Seat, command: Any) -> bool:
+    parent: tuple[str | None, str | None] = (None, None)
     if seat.state is not None:
         link = seat.state.parent
         parent = (None, None) if link is None else (link.instance_id, link.run_id)
@@ -200,7 +202,7 @@ def _is_child_of(seat: Seat, command: Any) -> bool:  # noqa: ANN401
 # --- event ---
 
 
-def _raise_event(seat: Seat, command: Any, now_ms: int) -> Decision:  # noqa: ANN401
+def _raise_event(seat: Seat, command: Any, now_ms: int) -> Decision:
     if not seat.is_live:
         return _not_live(seat)
     mailbox = seat.execution.mailbox if seat.execution is not None else None
@@ -216,7 +218,7 @@ def _too_many(actual: str, limit: str) -> Rejected:
     return Rejected(Reason.EVENTS_LIMIT, text)
 
 
-def _refuse(seat: Seat, command: Any, now_ms: int) -> Decision:  # noqa: ANN401
+def _refuse(seat: Seat, command: Any, now_ms: int) -> Decision:
     return Rejected(Reason(command.reason), command.detail)
 
 

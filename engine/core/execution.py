@@ -73,7 +73,7 @@ class Execution:
         elif kind is ev.InstanceTerminated:
             self.close()
         elif self._is_suspended:
-            self._held.append(recorded)
+            self._hold(recorded)
         else:
             self._deliver(recorded)
 
@@ -103,7 +103,9 @@ class Execution:
             return
         try:
             generator.close()
-        except Exception:  # noqa: BLE001, S110 -- the code of a run that is over has no one left to tell
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001, S110 -- the code of a run that is over has no one left to tell
             pass
 
     # --- the context's side: proposals ---
@@ -124,7 +126,9 @@ class Execution:
     def propose_child(self, action: ac.CallChild) -> Task[Any]:
         """A task for the child's output."""
         if self._depth >= limits.DEPTH_MAX:
-            limits.check("the nesting of child workflows", self._depth + 1, limits.DEPTH_MAX, "nest less deeply")
+            limits.check(
+                "the nesting of child workflows", self._depth + 1, limits.DEPTH_MAX, "nest less deeply"
+            )
         return self._propose_call(action, "child", limits.OPEN_CHILDREN_MAX, None).task
 
     def propose_timer(self, due_at_ms: int, event_name: str | None = None) -> Task[None]:
@@ -185,7 +189,9 @@ class Execution:
         self._check_alive()
         count = self._open_counts[kind] + 1
         if count > limit:
-            limits.check(f"the open calls of kind {kind!r} of one run", count, limit, "wait for some before more")
+            limits.check(
+                f"the open calls of kind {kind!r} of one run", count, limit, "wait for some before more"
+            )
         self._open_counts[kind] = count
         call = OpenCall(task=Task(), kind=kind, result_kind=result_kind)
         self._proposals.append((action, call))
@@ -224,10 +230,17 @@ class Execution:
     def _resume(self, recorded: ev.Recorded) -> None:
         self._is_suspended = False
         self.now_ms = recorded.recorded_at_ms
-        held, self._held = self._held, deque()
-        for each in held:
-            if not self._is_over:
-                self._deliver(each)
+        # One by one, so that a continuation in between finds the rest still here and takes its events along.
+        while self._held and not self._is_over:
+            held = self._held.popleft()
+            if type(held.event) is ev.EventRaised:
+                self.mailbox.count_held(held.event.data, -1)
+            self._deliver(held)
+
+    def _hold(self, recorded: ev.Recorded) -> None:
+        self._held.append(recorded)
+        if type(recorded.event) is ev.EventRaised:
+            self.mailbox.count_held(recorded.event.data, 1)
 
     def _deliver(self, recorded: ev.Recorded) -> None:
         if self._is_over:
@@ -240,6 +253,7 @@ class Execution:
         assert type(event) is ev.InstanceStarted
         self.run_id, self.workflow = recorded.run_id, event.workflow
         self._input, self._depth = event.input, event.depth
+        self._custom_status = event.custom_status
         self._saved_events_due = event.saved_events
         self._is_scheduled = event.start_at_ms is not None
         self._begin_when_ready()
@@ -315,7 +329,9 @@ class Execution:
             return
         try:
             outcome = self._call(definition)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 -- the workflow's own error is its outcome
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 -- a CancelledError too is the workflow's own, and its outcome
             self._fail(failure_from(error))
             return
         if inspect.isgenerator(outcome):
@@ -354,7 +370,9 @@ class Execution:
         except StopIteration as stop:
             self._return(stop.value)
             return
-        except (Exception, SystemExit) as error:  # noqa: BLE001
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001
             self._fail(failure_from(error))
             return
         if self._continuation is not None:
@@ -362,13 +380,15 @@ class Execution:
         elif isinstance(awaited, Task):
             self._awaiting = awaited
         else:
-            text = f"expected workflow {self.workflow!r} to yield tasks, but it yielded {type(awaited).__name__}"
+            text = (
+                f"expected workflow {self.workflow!r} to yield tasks, but it yielded {type(awaited).__name__}"
+            )
             self._fail(failure_of("TypeError", text, retryable=False))
 
     def _return(self, value: object) -> None:
         if self._continuation is not None:
             payload, save_events = self._continuation
-            saved = self.mailbox.unconsumed() if save_events else ()
+            saved = (*self.mailbox.unconsumed(), *self._held_events()) if save_events else ()
             action: ac.Action = ac.ContinueAsNew(input=payload, saved_events=saved)
         else:
             try:
@@ -377,6 +397,10 @@ class Execution:
                 action = ac.FailInstance(failure=failure_from(error))
         self.close()
         self._proposals.append((action, None))
+
+    def _held_events(self) -> list[tuple[str, Payload | None]]:
+        events = [held.event for held in self._held]
+        return [(event.name, event.data) for event in events if type(event) is ev.EventRaised]
 
     def _fail(self, failure: Failure) -> None:
         self.close()
@@ -387,7 +411,14 @@ def failure_from(error: BaseException) -> Failure:
     """An exception as a value, without the engine's own frames."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "/engine/core/" not in f.filename]
     stack = "".join(traceback.format_list(frames))
-    return failure_of(type(error).__name__, str(error), stack)
+    return failure_of(type(error).__name__, _text_of(error), stack)
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as problem:  # noqa: BLE001 -- even an error's text is the user's code
+        return f"an error whose text can't be had: its __str__ raised {type(problem).__name__}"
 
 
 def _timed_out(name: str) -> TimeoutError:
@@ -403,12 +434,12 @@ def _complete(task: Task[Any], payload: Payload | None, kind: object) -> None:
 
 
 _INPUTS: dict[type, Callable[[Execution, ev.Recorded], None]] = {
-    ev.InstanceStarted: Execution._on_started,  # noqa: SLF001 -- the table of this class
-    ev.ActivityCompleted: Execution._on_result,  # noqa: SLF001
-    ev.ActivityFailed: Execution._on_failure,  # noqa: SLF001
-    ev.TimerFired: Execution._on_timer,  # noqa: SLF001
-    ev.ChildCompleted: Execution._on_result,  # noqa: SLF001
-    ev.ChildFailed: Execution._on_failure,  # noqa: SLF001
-    ev.EventRaised: Execution._on_event,  # noqa: SLF001
+    ev.InstanceStarted: Execution._on_started,
+    ev.ActivityCompleted: Execution._on_result,
+    ev.ActivityFailed: Execution._on_failure,
+    ev.TimerFired: Execution._on_timer,
+    ev.ChildCompleted: Execution._on_result,
+    ev.ChildFailed: Execution._on_failure,
+    ev.EventRaised: Execution._on_event,
 }
 INPUT_EVENTS = frozenset(_INPUTS)

@@ -9,21 +9,21 @@ from engine.model import events as ev
 REMEDY = "restore the code this run began with, or guard the change with ctx.is_patched()"
 
 
-def _same_activity(action: Any, event: Any) -> bool:  # noqa: ANN401 -- one table for all kinds
+def _same_activity(action: Any, event: Any) -> bool:
     return type(action) is ac.CallActivity and action.name == event.name
 
 
-def _same_child(action: Any, event: Any) -> bool:  # noqa: ANN401
+def _same_child(action: Any, event: Any) -> bool:
     if type(action) is not ac.CallChild or action.workflow != event.workflow:
         return False
     return action.instance_id is None or action.instance_id == event.instance_id
 
 
-def _same_timer(action: Any, event: Any) -> bool:  # noqa: ANN401
+def _same_timer(action: Any, event: Any) -> bool:
     return type(action) is ac.CreateTimer and action.event_name == event.event_name
 
 
-def _same_patch(action: Any, event: Any) -> bool:  # noqa: ANN401
+def _same_patch(action: Any, event: Any) -> bool:
     return type(action) is ac.ApplyPatch and action.name == event.name
 
 

@@ -1,5 +1,7 @@
 """The retry policy as authors write it."""
 
+import math
+from collections.abc import Sequence
 from datetime import timedelta
 
 from engine.core import limits
@@ -10,18 +12,19 @@ class RetryPolicy:
     """How often, and after what waits, a failed activity or child workflow is tried again.
 
     Args:
-        first_retry_interval: The wait after the first failure, at least a millisecond.
+        first_retry_interval: The wait after the first failure.
         max_number_of_attempts: All attempts, the first included; at least 1.
         backoff_coefficient: Each wait is the one before times this; at least 1.
         max_retry_interval: No wait is longer than this.
         retry_timeout: No attempt begins later than this after the call.
-        non_retryable_error_types: Names of exception classes that no retry helps against.
+        non_retryable_error_types: Exception classes that no retry helps against, or their names.
 
     Raises:
         ValueError: A value is out of its range; the text names it.
+
     """
 
-    def __init__(  # noqa: PLR0913 -- Dapr's signature, all by keyword
+    def __init__(
         self,
         *,
         first_retry_interval: timedelta,
@@ -29,17 +32,18 @@ class RetryPolicy:
         backoff_coefficient: float | None = 1.0,
         max_retry_interval: timedelta | None = None,
         retry_timeout: timedelta | None = None,
-        non_retryable_error_types: tuple[str, ...] | list[str] = (),
+        non_retryable_error_types: Sequence[str | type[BaseException]] = (),
     ) -> None:
         coefficient = 1.0 if backoff_coefficient is None else float(backoff_coefficient)
-        if not 1 <= max_number_of_attempts <= limits.RETRY_ATTEMPTS_MAX:
+        is_count = isinstance(max_number_of_attempts, int)
+        if not is_count or not 1 <= max_number_of_attempts <= limits.RETRY_ATTEMPTS_MAX:
             message = (
-                f"expected max_number_of_attempts from 1 to {limits.RETRY_ATTEMPTS_MAX:,}, "
+                f"expected max_number_of_attempts to be a whole number from 1 to {limits.RETRY_ATTEMPTS_MAX:,}, "
                 f"but got {max_number_of_attempts!r}"
             )
             raise ValueError(message)
-        if not coefficient >= 1:
-            message = f"expected backoff_coefficient of at least 1, but got {backoff_coefficient!r}"
+        if not 1 <= coefficient < math.inf:
+            message = f"expected backoff_coefficient to be a number of at least 1, but got {backoff_coefficient!r}"
             raise ValueError(message)
         self.spec = failure.RetryPolicy(
             attempts_max=max_number_of_attempts,
@@ -47,7 +51,7 @@ class RetryPolicy:
             backoff_coefficient=coefficient,
             interval_ms_max=_optional("max_retry_interval", max_retry_interval),
             timeout_ms=_optional("retry_timeout", retry_timeout),
-            non_retryable_types=tuple(non_retryable_error_types),
+            non_retryable_types=_type_names(non_retryable_error_types),
         )
 
 
@@ -58,6 +62,19 @@ def milliseconds(what: str, span: timedelta) -> int:
         message = f"expected {what} from 0 to {limits.TIMER_MS_MAX // 86_400_000:,} days, but got {span}"
         raise ValueError(message)
     return value
+
+
+def _type_names(kinds: Sequence[str | type[BaseException]]) -> tuple[str, ...]:
+    # The policy is recorded with every call: what can't be, or not within bounds, is refused here.
+    if isinstance(kinds, str) or len(kinds) > limits.NON_RETRYABLE_TYPES_MAX:
+        message = f"expected at most {limits.NON_RETRYABLE_TYPES_MAX} non_retryable_error_types, but got {kinds!r:.100}"
+        raise ValueError(message)
+    names = tuple(kind if isinstance(kind, str) else kind.__name__ for kind in kinds)
+    for name in names:
+        problem = limits.invalid_name("a non-retryable error type", name)
+        if problem is not None:
+            raise ValueError(problem)
+    return names
 
 
 def _optional(what: str, span: timedelta | None) -> int | None:

@@ -3,16 +3,21 @@
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
+from engine.core import limits
+
+from typing_extensions import override
+
 T = TypeVar("T")
 
 
 class Task(Generic[T]):
     """The outcome of something asked for, now or later. `yield` it to wait."""
 
-    __slots__ = ("_error", "_parents", "_result", "is_complete")
+    __slots__ = ("_error", "_height", "_parents", "_result", "is_complete")
 
     def __init__(self) -> None:
         self.is_complete = False
+        self._height = 0
         self._result: Any = None
         self._error: BaseException | None = None
         self._parents: list[CompositeTask[Any]] = []
@@ -63,6 +68,7 @@ class CompositeTask(Task[T]):
 
     def __init__(self, tasks: Sequence[Task[Any]]) -> None:
         super().__init__()
+        tasks = list(tasks)
         for task in tasks:
             if not isinstance(task, Task):
                 message = f"expected tasks, but got {type(task).__name__}: {task!r:.100}"
@@ -70,7 +76,10 @@ class CompositeTask(Task[T]):
         if len({id(task) for task in tasks}) != len(tasks):
             message = "expected each task once, but one is given twice"
             raise ValueError(message)
-        self._tasks = list(tasks)
+        self._tasks = tasks
+        # A task settles its composites by calling them: too deep a nest would overflow the stack of the owner.
+        self._height = 1 + max((task._height for task in tasks), default=0)  # noqa: SLF001
+        limits.check("the nesting of when_all and when_any", self._height, limits.NESTED_TASKS_MAX, "nest less deeply")
 
     def get_tasks(self) -> list[Task[Any]]:
         """The tasks this one is made of, in the order given."""
@@ -81,7 +90,7 @@ class CompositeTask(Task[T]):
             if task.is_complete:
                 self.child_settled(task)
             else:
-                task._parents.append(self)  # noqa: SLF001 -- one class hierarchy, one file
+                task._parents.append(self)
 
     def child_settled(self, task: Task[Any]) -> None:
         """Called by a task of this one, once."""
@@ -110,7 +119,9 @@ class WhenAllTask(CompositeTask[list[T]]):
         """How many have completed."""
         return len(self._tasks) - self._left
 
+    @override
     def child_settled(self, task: Task[Any]) -> None:
+        """One less to wait for."""
         self._left -= 1
         if task.is_failed and self._first_error is None:
             self._first_error = task.get_exception()
@@ -119,7 +130,7 @@ class WhenAllTask(CompositeTask[list[T]]):
         if self._first_error is not None:
             self.fail(self._first_error)
         else:
-            self.complete([child._result for child in self._tasks])  # noqa: SLF001
+            self.complete([child._result for child in self._tasks])
 
 
 class WhenAnyTask(CompositeTask[Task[Any]]):
@@ -134,7 +145,9 @@ class WhenAnyTask(CompositeTask[Task[Any]]):
             raise ValueError(message)
         self._adopt()
 
+    @override
     def child_settled(self, task: Task[Any]) -> None:
+        """The first one wins."""
         # Settled once by the first; a loser that ends later finds nothing to do.
         self.complete(task)
 
@@ -147,6 +160,7 @@ def when_all(tasks: Sequence[Task[T]]) -> WhenAllTask[T]:
 
     Raises:
         ValueError: A task is given twice.
+
     """
     return WhenAllTask(tasks)
 
@@ -159,5 +173,6 @@ def when_any(tasks: Sequence[Task[Any]]) -> WhenAnyTask:
 
     Raises:
         ValueError: There is no task, or one is given twice.
+
     """
     return WhenAnyTask(tasks)

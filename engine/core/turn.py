@@ -24,7 +24,15 @@ STALL_HISTORY_LIMIT = "HistoryLimitExceeded"
 
 # A stalled run still obeys these; everything else is deferred until it can go on.
 _HEEDED_WHEN_STALLED = frozenset(
-    {cm.TerminateInstance, cm.TerminateChild, cm.PurgeInstance, cm.PurgeChild, cm.StartInstance, cm.StartChild}
+    {
+        cm.TerminateInstance,
+        cm.TerminateChild,
+        cm.PurgeInstance,
+        cm.PurgeChild,
+        cm.StartInstance,
+        cm.StartChild,
+        cm.RefuseRecord,
+    }
 )
 
 
@@ -78,6 +86,7 @@ def replay(registry: Registry, instance_id: str, history: Iterable[ev.Recorded])
 
 def unstall(seat: Seat, moment: Moment, registry: Registry) -> Turn:
     """Ends the stall of the run in `seat`, whose execution could be replayed again."""
+    seat.replay_error = None
     taker = _TurnTaker(seat, moment, registry)
     taker.add(ev.InstanceUnstalled())
     return taker.turn
@@ -155,7 +164,9 @@ class _TurnTaker:
         if state.stall is None:
             self.add(ev.InstanceStalled(reason=stall[0], detail=stall[1]))
         if state.deferred >= limits.DEFERRED_INPUTS_MAX:
-            text = f"expected at most {limits.DEFERRED_INPUTS_MAX:,} inputs deferred by a stall ({state.stall})"
+            text = (
+                f"expected at most {limits.DEFERRED_INPUTS_MAX:,} inputs deferred by a stall ({state.stall})"
+            )
             self.turn.rejected = ef.Rejected(ef.Reason.DEFERRED_LIMIT, f"{text}; end the stall or terminate")
         else:
             self.add(ev.InputDeferred(record=self._moment.record))
@@ -276,13 +287,13 @@ class _TurnTaker:
             self.add(ev.EventRaised(name=name, data=data))
 
     def _send(self, message: cm.ChannelMessage) -> None:
-        self.turn.effects.append(ef.SendMessage(message))
+        self.turn.effects.append(ef.SendMessage(message=message))
 
 
 # --- what each action becomes, and what follows from each event ---
 
 
-def _record_call(state: InstanceState, action: Any) -> ev.Event:  # noqa: ANN401 -- the table's signature
+def _record_call(state: InstanceState, action: Any) -> ev.Event:
     data = action.input.data if action.input is not None else b""
     call_id = call_id_of(state.run_id, state.sequence + 1, "activity", action.name, data, action.app_id or "")
     return ev.ActivityScheduled(
@@ -290,7 +301,7 @@ def _record_call(state: InstanceState, action: Any) -> ev.Event:  # noqa: ANN401
     )
 
 
-def _record_child(state: InstanceState, action: Any) -> ev.Event:  # noqa: ANN401
+def _record_child(state: InstanceState, action: Any) -> ev.Event:
     data = action.input.data if action.input is not None else b""
     sequence = state.sequence + 1
     return ev.ChildScheduled(
@@ -308,13 +319,17 @@ _RECORDERS: dict[type, Callable[[InstanceState, Any], ev.Event]] = {
     ac.SetCustomStatus: lambda _, action: ev.CustomStatusSet(status=action.status),
     ac.ApplyPatch: lambda _, action: ev.PatchApplied(name=action.name),
     ac.CallActivity: _record_call,
-    ac.CreateTimer: lambda _, action: ev.TimerCreated(due_at_ms=action.due_at_ms, event_name=action.event_name),
+    ac.CreateTimer: lambda _, action: ev.TimerCreated(
+        due_at_ms=action.due_at_ms, event_name=action.event_name
+    ),
     ac.CancelTimer: lambda _, action: ev.TimerCancelled(timer=action.timer),
     ac.CallChild: _record_child,
 }
 
 
-def _run_activity(state: InstanceState, scheduled: int, event: ev.ActivityScheduled, attempt: int) -> ef.RunActivity:
+def _run_activity(
+    state: InstanceState, scheduled: int, event: ev.ActivityScheduled, attempt: int
+) -> ef.RunActivity:
     return ef.RunActivity(
         instance_id=state.instance_id,
         run_id=state.run_id,
@@ -347,7 +362,7 @@ def _start_child(state: InstanceState, scheduled: int) -> ef.SendMessage:
         depth=state.depth + 1,
         input=pending.event.input,
     )
-    return ef.SendMessage(message)
+    return ef.SendMessage(message=message)
 
 
 def _terminate_child(state: InstanceState, child_id: str, output: Payload | None) -> cm.TerminateChild:
@@ -387,7 +402,7 @@ def _ended(state: InstanceState, recorded: ev.Recorded) -> list[ef.Effect]:
     else:
         text = f"child workflow '{state.instance_id}' was terminated"
         message = _fail_child(parent, failure_of("WorkflowTerminated", text, retryable=False))
-    return [*effects, ef.SendMessage(message)]
+    return [*effects, ef.SendMessage(message=message)]
 
 
 def _armed_start(state: InstanceState, recorded: ev.Recorded) -> list[ef.Effect]:

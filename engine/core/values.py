@@ -32,18 +32,22 @@ def encode_value(value: object, whose: str) -> Payload | None:
     try:
         data = _encoder.encode(value)
     except RecursionError:
-        message = f"expected a value for {whose} that JSON can say, but it nests too deeply or contains itself"
+        message = (
+            f"expected a value for {whose} that JSON can say, but it nests too deeply or contains itself"
+        )
         raise ValueError(message) from None
     limits.check_payload(data, whose)
     return Payload(data)
 
 
-def decode_value(payload: Payload | None, kind: Any = None) -> Any:  # noqa: ANN401 -- a user's value is of any type
+def decode_value(payload: Payload | None, kind: Any = None) -> Any:
     """The value that `payload` holds, as `kind` where that is a type with a shape of its own."""
     if payload is None:
         return None
     if payload.content_type not in JSON_TYPES:
         return payload.data
+    if not payload.data:
+        return None  # as Dapr reads an empty string
     value = _decoder.decode(payload.data)
     if kind is None:
         return value
@@ -54,8 +58,6 @@ def _plain(value: object) -> object:
     dump = getattr(value, "model_dump", None)
     if dump is not None:
         return dump(mode="json")
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return value._asdict()
     if hasattr(value, "__dict__") and type(value).__name__ == "SimpleNamespace":
         return vars(value)
     message = f"expected a value that JSON can say, but got {type(value).__name__}: {value!r:.100}"
@@ -76,6 +78,8 @@ def _has_shape(kind: object) -> bool:
         return True
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct | enum.Enum):
         return True
+    if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        return True
     return any(_has_shape(argument) for argument in typing.get_args(kind))
 
 
@@ -93,6 +97,17 @@ def signature_of(function: Callable[..., object]) -> tuple[bool, object, object]
     result_kind = hints.get("return")
     return (
         takes_input,
-        input_kind if _has_shape(input_kind) else None,
-        result_kind if _has_shape(result_kind) else None,
+        _usable(input_kind),
+        _usable(result_kind),
     )
+
+
+def _usable(kind: object) -> object:
+    if not _has_shape(kind):
+        return None
+    try:
+        msgspec.json.Decoder(kind, dec_hook=_shape)  # type: ignore[call-overload]  # any annotation may stand here
+    except TypeError:
+        # `Order | dict` and the like can't be told apart; then plain JSON values are what the author meant.
+        return None
+    return kind

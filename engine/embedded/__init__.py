@@ -1,7 +1,7 @@
 """The log in one directory of one process, on SQLite: for `engine dev`, demos and tests.
 
-`EmbeddedLog` is the owner's side (the `Log` port), `EmbeddedCommandSource` the ingress's, `EmbeddedClientLog` that of
-everybody else, in this process or another.
+`EmbeddedLog` is the owner's side (the `Log` port), `EmbeddedCommandSource` the ingress's, `EmbeddedClientLog`
+that of everybody else, in this process or another.
 """
 
 from engine.embedded.client import EmbeddedClientLog

@@ -1,4 +1,4 @@
-"""The side of everybody else: publishes commands and reads topics, beside the owner, in its process or another."""
+"""The side of everybody else: publishes commands and reads topics, in the owner's process or another."""
 
 import threading
 import time
@@ -78,7 +78,7 @@ class EmbeddedClientLog:
             }
 
     def progress(self, topic: str) -> dict[int, int]:
-        """By partition, how far the engine has read and committed `commands` or `inbox`; absent where unknown."""
+        """By partition, how far the engine is in `commands` or `inbox`; absent where unknown."""
         with self._lock, db.as_faults():
             found = {
                 number: self._database.progress(topic, number) for number in range(self.partitions(topic))

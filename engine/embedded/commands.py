@@ -1,7 +1,6 @@
 """The ingress's side: reads the commands from the group's position on, and moves that position."""
 
 import time
-from collections.abc import Mapping
 
 from engine.embedded import database as db
 from engine.embedded.jobs import ProgressJob, TrimJob
@@ -15,12 +14,13 @@ PARTITION = 0
 
 
 class EmbeddedCommandSource:
-    """For one thread. Reads what is not committed again after `rewind` or a restart."""
+    """Implements `CommandSource`, for one thread. `commands` has one partition here, always ours."""
 
     def __init__(self, log: EmbeddedLog) -> None:
-        """Raises LogDamagedFault where commands behind the committed position are gone."""
+        """Raises LogDamagedFault where commands behind the group's position are gone."""
         self.topic_id = log.identity.commands_topic_id
         self._writer = log.writer
+        self._session = 1
         self._database = db.Database(log.directory, create=False)
         with db.as_faults():
             committed = self._database.progress(db.COMMANDS, PARTITION)
@@ -36,11 +36,15 @@ class EmbeddedCommandSource:
 
     @property
     def position(self) -> dict[int, int]:
-        """By partition, the first offset that is not committed as read."""
+        """By partition, the group's position: where a restart begins."""
         return {PARTITION: self._committed}
 
-    def poll_commands(self, timeout_ms: int) -> list[Record]:
-        """The next commands, [] when none came in time. Raises LogUnavailableFault."""
+    def assignment(self) -> dict[int, int]:
+        """The one partition, with a number that a restart changes."""
+        return {PARTITION: self._session}
+
+    def poll(self, timeout_ms: int) -> list[Record]:
+        """Further commands, [] when none came in time. Raises LogUnavailableFault."""
         deadline = time.monotonic() + timeout_ms / 1000
         while True:
             seen = self._writer.commands_changed.count
@@ -54,22 +58,22 @@ class EmbeddedCommandSource:
                 return []
             self._writer.commands_changed.wait(seen, min(remaining, POLL_INTERVAL_S))
 
-    def commit_position(self, position: Mapping[int, int]) -> None:
-        """Notes how far was read, in the order of the log's other writes; durable a moment later."""
-        offset = position[PARTITION]
-        assert self._committed <= offset <= self._next_offset, (
-            "a position is of what was read, and only rises"
-        )
-        self._committed = offset
-        self._writer.put(ProgressJob(db.COMMANDS, PARTITION, offset))
+    def commit(self, positions: dict[int, int]) -> None:
+        """Everything before these offsets is in the inbox, and is deleted. Durable a moment later."""
+        for partition, offset in positions.items():
+            assert partition == PARTITION, f"there is no partition {partition} of commands"
+            assert self._committed <= offset <= self._next_offset, (
+                "a position is of what was read, and only rises"
+            )
+            self._committed = offset
+            # In this order: what is deleted must be noted as read.
+            self._writer.put(ProgressJob(db.COMMANDS, PARTITION, offset))
+            self._writer.put(TrimJob(db.COMMANDS, PARTITION, offset))
 
-    def rewind(self) -> None:
-        """Reads again from the committed position."""
+    def restart(self) -> None:
+        """Reads again from the group's position."""
         self._next_offset = self._committed
-
-    def trim(self, before_offset: int) -> None:
-        """Lets the commands before `before_offset` go; no further than what is committed."""
-        self._writer.put(TrimJob(db.COMMANDS, PARTITION, min(before_offset, self._committed)))
+        self._session += 1
 
     def close(self) -> None:
         """Lets go of the file."""

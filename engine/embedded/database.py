@@ -1,7 +1,7 @@
 """The SQLite file of an embedded log: its schema and every statement that is run on it.
 
-A record's rowid, its *place*, is its partition and offset in one number: appending to a partition is appending to a
-stretch of the table's own tree, and no index is needed.
+A record's rowid, its *place*, is its partition and offset in one number: appending to a partition is
+appending to a stretch of the table's own tree, and no index is needed.
 """
 
 import sqlite3
@@ -32,13 +32,15 @@ HISTORY = "history"
 DEADLETTER = "deadletter"
 TOPICS = (COMMANDS, INBOX, HISTORY, DEADLETTER)
 
-# A row at a time would give the GIL away at every row, and a busy neighbour thread returns it only after its switch
-# interval. Few sizes, so that the statements stay prepared; 128 rows stay below 999 variables, the limit of old SQLites.
+# A row at a time would give the GIL away at every row, and a busy neighbour thread returns it only after its
+# switch interval. Few sizes, so that the statements stay prepared; 128 rows stay below the 999 variables of
+# old SQLites.
 INSERT_SIZES = (128, 16, 4, 1)
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE topics (name TEXT PRIMARY KEY, topic_id TEXT NOT NULL, partitions INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE topics (name TEXT PRIMARY KEY, topic_id TEXT NOT NULL, partitions INTEGER NOT NULL)
+    WITHOUT ROWID;
 CREATE TABLE starts (topic TEXT, partition INTEGER, offset INTEGER NOT NULL, PRIMARY KEY (topic, partition))
     WITHOUT ROWID;
 CREATE TABLE progress (name TEXT, partition INTEGER, offset INTEGER NOT NULL, PRIMARY KEY (name, partition))
@@ -49,19 +51,19 @@ _TOPIC_SCHEMA = (
     "CREATE TABLE {} (place INTEGER PRIMARY KEY, timestamp_ms INTEGER NOT NULL,"
     " key BLOB NOT NULL, value BLOB, headers BLOB)"
 )
+_RANGE = "place >= ? AND place < ?"
+# The only names put into a statement are TOPICS.
 _INSERT = {
-    (topic, size): f"INSERT INTO {topic} (place, timestamp_ms, key, value, headers) VALUES "
-    + ",".join(["(?,?,?,?,?)"] * size)
+    (topic, size): f"INSERT INTO {topic} VALUES " + ",".join(["(?,?,?,?,?)"] * size)  # noqa: S608
     for topic in TOPICS
     for size in INSERT_SIZES
 }
 _SELECT = {
-    topic: f"SELECT place, timestamp_ms, key, value, headers FROM {topic}"
-    " WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"
+    topic: f"SELECT * FROM {topic} WHERE {_RANGE} ORDER BY place LIMIT ?"  # noqa: S608
     for topic in TOPICS
 }
-_LAST = {topic: f"SELECT max(place) FROM {topic} WHERE place >= ? AND place < ?" for topic in TOPICS}
-_DELETE = {topic: f"DELETE FROM {topic} WHERE place >= ? AND place < ?" for topic in TOPICS}
+_LAST = {topic: f"SELECT max(place) FROM {topic} WHERE {_RANGE}" for topic in TOPICS}  # noqa: S608
+_DELETE = {topic: f"DELETE FROM {topic} WHERE {_RANGE}" for topic in TOPICS}  # noqa: S608
 _DELETE_KEY = {topic: f"{_DELETE[topic]} AND key = ?" for topic in TOPICS}
 
 Row: TypeAlias = tuple[int, int, bytes, bytes | None, bytes | None]
@@ -112,7 +114,7 @@ class Database:
         self._connection.close()
 
     def run(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """One statement and all its rows; no cursor stays open, it would keep the write-ahead log from ending."""
+        """One statement and all its rows. An open cursor would keep the write-ahead log from ending."""
         return self._connection.execute(statement, values).fetchall()
 
     @contextmanager
@@ -135,6 +137,7 @@ class Database:
                     self.run(statement)
                 self.run("INSERT INTO meta VALUES ('schema_version', ?)", (SCHEMA_VERSION,))
                 for name in TOPICS:
+                    self.run(_TOPIC_SCHEMA.format(name))
                     self.run(
                         "INSERT INTO topics VALUES (?, ?, ?)", (name, uuid.uuid4().hex, partitions[name])
                     )
@@ -146,7 +149,7 @@ class Database:
                 raise ConfigurationError(message)
 
     def topics(self) -> dict[str, Topic]:
-        """The topics as created. Raises ConfigurationError for a file of another version, or of something else."""
+        """The topics as created. Raises ConfigurationError for a file of another kind or version."""
         try:
             ((version,),) = self.run("SELECT value FROM meta WHERE name = 'schema_version'")
             rows = self.run("SELECT name, topic_id, partitions FROM topics")
@@ -189,7 +192,11 @@ class Database:
         return int(rows[0][0]) if rows else 0
 
     def end_offset(self, topic: str, partition: int) -> int:
-        """The offset that the next record will have. In history a commit's end takes one too, as Kafka's marker does."""
+        """The offset that the next record will have.
+
+        In history the end of a commit takes an offset too, as Kafka's marker does: nobody may come to rely on
+        history's offsets being dense.
+        """
         ((place,),) = self.run(_LAST[topic], (place_of(partition, 0), place_of(partition, OFFSET_MASK)))
         if place is None:
             return self.start_offset(topic, partition)

@@ -1,9 +1,11 @@
 """What the writer can be asked for, and the group of such requests that becomes one SQLite transaction.
 
-A group is built in memory first: offsets, fencing and outcomes are decided without a statement being run, because
-every statement gives the GIL away. An outcome is told only after the transaction that holds it was committed.
+A group is built in memory first: offsets, fencing and outcomes are decided without a statement being run,
+because every statement gives the GIL away. An outcome is told only after the transaction that holds it was
+committed.
 """
 
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 
@@ -28,13 +30,16 @@ CHECKPOINTS_KEPT_OFFSETS = 10_000
 PRUNED = "pruned history"
 
 OnDone = Callable[[Appended], None]
+# Where a caller's outcomes wait until it runs the callbacks. Adding to a deque needs no lock.
+Outlet = deque[tuple[OnDone, Appended]]
 
 
 class AppendJob(msgspec.Struct, frozen=True, gc=False):
-    """Append to the inbox. `on_done` is run by the owner's thread."""
+    """Append to the inbox. The outcome goes to the outlet, where the caller's thread runs `on_done`."""
 
     record: Append
     on_done: OnDone | None
+    outlet: Outlet
 
 
 class PublishJob(msgspec.Struct, frozen=True):
@@ -101,14 +106,14 @@ class Outcomes:
 
     def __init__(self) -> None:
         self.inbox: list[Record] = []
-        self.appended: list[tuple[OnDone, Appended]] = []
+        self.appended: list[tuple[Outlet, OnDone, Appended]] = []
         self.results: list[tuple[Claim, CommitResult]] = []
         self.claims: list[tuple[Future[Claim], Claim]] = []
         self.published: list[tuple[Future[Appended], Appended]] = []
 
 
 class Group:
-    """Jobs taken together. Changes `bounds` as it goes: after a failed transaction they must be read again."""
+    """Jobs taken together. Changes `bounds` as it goes: if it fails, they must be read again."""
 
     def __init__(self, bounds: Bounds, now_ms: int) -> None:
         self.outcomes = Outcomes()
@@ -172,7 +177,7 @@ class Group:
             )
         )
         if job.on_done is not None:
-            self.outcomes.appended.append((job.on_done, Appended(offset, self._now_ms)))
+            self.outcomes.appended.append((job.outlet, job.on_done, Appended(offset, self._now_ms)))
 
     def _commit(self, job: CommitJob) -> None:
         partition = job.claim.partition
@@ -186,7 +191,7 @@ class Group:
         for letter in job.commit.dead_letters:
             self._add_row(db.DEADLETTER, 0, letter.key, letter.value, letter.headers)
         behind = self._add_row(db.HISTORY, partition, CHECKPOINT_KEY, job.commit.checkpoint, ()) + 1
-        # The place of Kafka's marker: nobody may come to rely on history's offsets being dense.
+        # The place of Kafka's marker, as `Database.end_offset` has it.
         self._bounds.ends[db.HISTORY, partition] = behind + 1
         self._prune(partition, behind)
         self.outcomes.results.append((job.claim, Committed(behind, self._now_ms)))
@@ -216,7 +221,10 @@ class Group:
     def _trim(self, job: TrimJob) -> None:
         place = (job.topic, job.partition)
         start = self._bounds.starts[place]
-        before = min(job.before_offset, self._bounds.ends[place])
+        # Where commands end only a group that publishes some knows; but they are trimmed behind what was
+        # read.
+        end = job.before_offset if job.topic == db.COMMANDS else self._bounds.ends[place]
+        before = min(job.before_offset, end)
         if before > start:
             self._bounds.starts[place] = before
             self._trimmed[place] = (self._trimmed.get(place, (start, 0))[0], before)

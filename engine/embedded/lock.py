@@ -26,8 +26,8 @@ class OwnerLock:
             holder = os.pread(self._descriptor, PID_DIGITS_MAX, 0).decode("ascii", "replace").strip()
             self._close()
             message = (
-                f"expected to be the only owner of the log in {directory}, but process {holder or 'unknown'} has it; "
-                "stop that process or use another directory"
+                f"expected to be the only owner of the log in {directory}, "
+                f"but process {holder or 'unknown'} has it; stop that process or use another directory"
             )
             raise ConfigurationError(message) from error
         os.ftruncate(self._descriptor, 0)

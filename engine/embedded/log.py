@@ -11,11 +11,20 @@ from pathlib import Path
 from engine.core.limits import check
 from engine.embedded import database as db
 from engine.embedded import tails
-from engine.embedded.jobs import AppendJob, ClaimJob, CommitJob, OnDone, Outcomes, ProgressJob, TrimJob
+from engine.embedded.jobs import (
+    AppendJob,
+    ClaimJob,
+    CommitJob,
+    OnDone,
+    Outcomes,
+    Outlet,
+    ProgressJob,
+    TrimJob,
+)
 from engine.embedded.lock import OwnerLock
 from engine.embedded.writer import Writer
 from engine.errors import LogUnavailableFault
-from engine.partition.ports import Append, Appended, Claim, Commit, CommitResult, Headers, Identity, Record
+from engine.partition.ports import Append, Appender, Claim, Commit, CommitResult, Headers, Identity, Record
 
 PARTITIONS = 4
 DIRECTORY_MODE = 0o700
@@ -34,14 +43,14 @@ class EmbeddedLog:
     def __init__(
         self, directory: Path, *, partitions: int = PARTITIONS, now_ms: Callable[[], int] = wall_clock_ms
     ) -> None:
-        """Raises ConfigurationError: another process owns the directory, or what is in it is of another kind."""
+        """Raises ConfigurationError: the directory has an owner, or holds something else."""
         directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
         self.directory = directory
         self._reading = threading.Lock()
         self._news = threading.Condition()
         self._tails = tails.Tails()
         self._results: deque[tuple[Claim, CommitResult]] = deque()
-        self._appended: deque[tuple[OnDone, Appended]] = deque()
+        self._appended: Outlet = deque()
         self._committing: set[Claim] = set()
         self._is_closed = False
         with ExitStack() as resources:
@@ -52,6 +61,8 @@ class EmbeddedLog:
             self._reader = db.Database(directory, create=False)
             resources.callback(self._reader.close)
             topics = self._reader.topics()
+            found = {number: self._reader.progress(db.INBOX, number) for number in range(partitions)}
+            self._progress = {number: offset for number, offset in found.items() if offset is not None}
             self.writer = Writer(written, partitions, now_ms, self._take_outcomes)
             self._resources = resources.pop_all()
         self._identity = Identity(
@@ -114,11 +125,12 @@ class EmbeddedLog:
         """From now on `poll` returns the inbox from `offset`."""
         with self._news:
             self._tails.follow(claim, offset)
+        self._progress[claim.partition] = offset
 
     def poll(self, timeout_ms: int) -> list[Record]:
         """Inbox records of all followed partitions; in offset order per partition; [] when none came in time.
 
-        Returns early also for what `commit_results` has to tell. Raises LogDamagedFault where an offset is gone.
+        Returns early also for what `commit_results` has to tell. Raises LogDamagedFault, LogUnavailableFault.
         """
         deadline = time.monotonic() + timeout_ms / 1000
         while True:
@@ -134,10 +146,14 @@ class EmbeddedLog:
 
     def append(self, record: Append, on_done: OnDone | None = None) -> None:
         """Appends to the inbox, durably, in order per partition and caller. Any thread may call it."""
+        self.append_to(self._appended, record, on_done)
+
+    def append_to(self, outlet: Outlet, record: Append, on_done: OnDone | None) -> None:
+        """Appends; the outcome goes to an outlet."""
         check_record(record.key, record.value, record.headers)
         assert 0 <= record.partition < self._identity.partitions, f"there is no partition {record.partition}"
         self._refuse_when_closed()
-        self.writer.put(AppendJob(record, on_done))
+        self.writer.put(AppendJob(record, on_done, outlet))
 
     def begin_commit(self, claim: Claim, commit: Commit) -> None:
         """Sends a commit; its outcome comes by `commit_results`. One at a time for each claim.
@@ -159,16 +175,22 @@ class EmbeddedLog:
         """Outcomes since the last call. Also runs the `on_done` callbacks of appends."""
         with self._news:
             results = list(self._results)
-            appended = list(self._appended)
             self._results.clear()
-            self._appended.clear()
             self._committing.difference_update(claim for claim, _ in results)
-        for on_done, outcome in appended:
-            on_done(outcome)
+        deliver(self._appended)
         return results
 
+    def appender(self) -> Appender:
+        """A way into the inbox for another thread."""
+        return EmbeddedAppender(self)
+
+    def progress(self, partition: int) -> int | None:
+        """How far the owner of a partition is, or was when it last was."""
+        return self._progress.get(partition)
+
     def report_progress(self, claim: Claim, next_offset: int) -> None:
-        """Notes it for lag tools."""
+        """Notes it, for lag tools in the file too."""
+        self._progress[claim.partition] = next_offset
         self.writer.put(ProgressJob(db.INBOX, claim.partition, next_offset))
 
     def holds_membership(self, claim: Claim) -> bool:
@@ -184,7 +206,8 @@ class EmbeddedLog:
         with self._news:
             self._tails.add(outcomes.inbox)
             self._results.extend(outcomes.results)
-            self._appended.extend(outcomes.appended)
+            for outlet, on_done, outcome in outcomes.appended:
+                outlet.append((on_done, outcome))
             self._news.notify_all()
 
     def _catch_up(self) -> None:
@@ -206,6 +229,32 @@ class EmbeddedLog:
         if self._is_closed:
             message = f"the log in {self.directory} is closed"
             raise LogUnavailableFault(message)
+
+
+class EmbeddedAppender:
+    """Implements `Appender`, for one thread."""
+
+    def __init__(self, log: EmbeddedLog) -> None:
+        self._log = log
+        self._outlet: Outlet = deque()
+
+    def append(self, record: Append, on_done: OnDone) -> None:
+        """Appends durably, in order per partition; the outcome is told by `deliver`, once."""
+        self._log.append_to(self._outlet, record, on_done)
+
+    def deliver(self) -> None:
+        """Runs the `on_done` of what has an outcome."""
+        deliver(self._outlet)
+
+    def close(self) -> None:
+        """Closing the log writes what is on its way."""
+
+
+def deliver(outlet: Outlet) -> None:
+    """Runs the callbacks of what is in the outlet now, not of what they cause."""
+    for _ in range(len(outlet)):
+        on_done, outcome = outlet.popleft()
+        on_done(outcome)
 
 
 def check_record(key: bytes, value: bytes | None, headers: Headers) -> None:

@@ -1,8 +1,9 @@
 """What the owner polls: the inbox of the followed partitions.
 
-A partition that the owner keeps up with is *live*: what the writer commits is handed over in memory. One that lies
-behind is read from SQLite up to its committed end and then goes live. What was read waits here too until it is taken,
-so that a fault of one partition loses nothing of another. All methods of `Tails` need the caller's lock.
+A partition that the owner keeps up with is *live*: what the writer commits is handed over in memory. One that
+lies behind is read from SQLite up to its committed end and then goes live. What was read waits here too until
+it is taken, so that a fault of one partition loses nothing of another. All methods of `Tails` need the
+caller's lock.
 """
 
 from collections import deque
@@ -54,7 +55,7 @@ class Tails:
             if len(tail.records) < TAIL_RECORDS_MAX:
                 tail.records.append(record)
             else:
-                # An owner this far behind reads the rest from SQLite, rather than have memory grow without bound.
+                # An owner this far behind reads the rest from SQLite: memory must not grow without bound.
                 tail.is_live = False
 
     def take(self) -> list[Record]:

@@ -1,8 +1,8 @@
-"""The one thread that writes an embedded log: it takes all that is asked for at the moment into one transaction.
+"""The one thread that writes an embedded log: all that is asked for at the moment becomes one transaction.
 
-Under load this becomes group commit by itself; alone, a job is written at once. What SQLite refuses is told as
-not known (appends with a callback, commits), as a fault (claims, published commands) or tried again without limit
-(appends without a callback, trims, progress).
+Under load this becomes group commit by itself; alone, a job is written at once. What SQLite refuses is told
+as not known (appends with a callback, commits), as a fault (claims, published commands) or tried again
+without limit (appends without a callback, trims, progress).
 """
 
 import queue
@@ -75,7 +75,7 @@ class Writer:
     def _run(self) -> None:
         try:
             self._work()
-        except BaseException as death:  # noqa: BLE001  # the thread's edge: it is raised again by `put`
+        except BaseException as death:  # noqa: BLE001 -- the thread's edge: it is raised again by `put`
             self.death = death
             self._on_group(Outcomes())
         for job in self._drain([]):
@@ -104,7 +104,7 @@ class Writer:
         """Returns the jobs to be tried again."""
         publishes = any(isinstance(job, PublishJob) for job in jobs)
         try:
-            outcomes = self._write_group(jobs, publishes)
+            outcomes = self._write_group(jobs, publishes=publishes)
         except sqlite3.Error as error:
             # What a failed COMMIT left behind only the file can tell.
             self._bounds = None
@@ -124,7 +124,7 @@ class Writer:
         self.changed.notify()
         return []
 
-    def _write_group(self, jobs: list[Job], publishes: bool) -> Outcomes:
+    def _write_group(self, jobs: list[Job], *, publishes: bool) -> Outcomes:
         if self._bounds is None:
             self._bounds = Bounds(self._database, self._partitions)
         if publishes:
@@ -152,12 +152,12 @@ def _outcomes_of_failure(jobs: list[Job], error: sqlite3.Error) -> Outcomes:
         if isinstance(job, CommitJob):
             outcomes.results.append((job.claim, Doubt(f"SQLite: {error}")))
         elif isinstance(job, AppendJob) and job.on_done is not None:
-            outcomes.appended.append((job.on_done, Appended(-1, 0)))
+            outcomes.appended.append((job.outlet, job.on_done, Appended(-1, 0)))
     return outcomes
 
 
 def _refuse(job: Job, error: Exception) -> bool:
-    """Tells the one who waits for a job. True for a job that nobody waits for, and that may be tried again."""
+    """Tells the one who waits for a job. True for one that nobody waits for: it may be tried again."""
     match job:
         case ClaimJob() | PublishJob():
             job.result.set_exception(error)

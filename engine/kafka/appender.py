@@ -89,7 +89,12 @@ def produce(
     while True:
         try:
             producer.produce(
-                topic, record.value, record.key, record.partition, on_delivery, headers=list(record.headers) or None
+                topic,
+                record.value,
+                record.key,
+                record.partition,
+                on_delivery,
+                headers=list(record.headers) or None,
             )
         except BufferError:
             producer.poll(0.05)
@@ -102,4 +107,4 @@ def _delivered(on_done: Callable[[Appended], None], error: KafkaError | None, me
         log.warning("append to %s/%d failed: %s", message.topic(), message.partition(), error)
         on_done(Appended(-1, 0))
     else:
-        on_done(Appended(message.offset(), message.timestamp()[1]))
+        on_done(Appended(message.offset() or 0, message.timestamp()[1]))

@@ -18,10 +18,10 @@ from engine.partition.ports import Commit, CommitResult, Committed, Doubt, Fence
 MESSAGE_BYTES_MAX = 1_000_000
 _TROUBLE = frozenset(
     {
-        KafkaError._TRANSPORT,  # noqa: SLF001
-        KafkaError._TIMED_OUT,  # noqa: SLF001
-        KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001
-        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._TRANSPORT,
+        KafkaError._TIMED_OUT,
+        KafkaError._TIMED_OUT_QUEUE,
+        KafkaError._ALL_BROKERS_DOWN,
         KafkaError.REQUEST_TIMED_OUT,
     }
 )
@@ -75,7 +75,9 @@ class Transactions:
             # SystemError: how this client reports a fenced producer that is flushed.
             return Doubt(f"commit of partition {self._partition}: {problem}")
         if self._trouble.is_set() or self._checkpoint is None:
-            return Doubt(f"commit of partition {self._partition} returned, but a request of it had to be repeated")
+            return Doubt(
+                f"commit of partition {self._partition} returned, but a request of it had to be repeated"
+            )
         offset, timestamp_ms = self._checkpoint
         return Committed(offset + 1, timestamp_ms)
 
@@ -95,7 +97,7 @@ class Transactions:
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
-            self._checkpoint = (message.offset(), message.timestamp()[1])
+            self._checkpoint = (message.offset() or 0, message.timestamp()[1])
 
     def _on_error(self, error: KafkaError) -> None:
         if error_of(error).code() in _TROUBLE:

@@ -6,7 +6,7 @@ from engine.errors import ConfigurationError, EngineError, FencedFault, LogDamag
 
 FENCED_CODES = frozenset(
     {
-        KafkaError._FENCED,  # noqa: SLF001 -- confluent's names for client-side codes
+        KafkaError._FENCED,
         KafkaError.INVALID_PRODUCER_EPOCH,
         KafkaError.PRODUCER_FENCED,
         KafkaError.INVALID_PRODUCER_ID_MAPPING,
@@ -15,7 +15,7 @@ FENCED_CODES = frozenset(
 )
 DAMAGED_CODES = frozenset(
     {
-        KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001
+        KafkaError._AUTO_OFFSET_RESET,
         KafkaError.OFFSET_OUT_OF_RANGE,
         KafkaError.UNKNOWN_TOPIC_ID,
         KafkaError.INCONSISTENT_TOPIC_ID,
@@ -28,7 +28,7 @@ FORBIDDEN_CODES = frozenset(
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
         KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError._AUTHENTICATION,  # noqa: SLF001
+        KafkaError._AUTHENTICATION,
     }
 )
 
@@ -38,7 +38,7 @@ def error_of(problem: KafkaException | KafkaError) -> KafkaError:
     if isinstance(problem, KafkaError):
         return problem
     error = problem.args[0]
-    return error if isinstance(error, KafkaError) else KafkaError(KafkaError._FAIL, str(problem))  # noqa: SLF001
+    return error if isinstance(error, KafkaError) else KafkaError(KafkaError._FAIL, str(problem))
 
 
 def fault_of(problem: KafkaException | KafkaError, doing: str) -> EngineError:

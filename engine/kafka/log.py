@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
 
 from engine.codec.topics import topics_of
 from engine.core.limits import check
@@ -108,7 +108,7 @@ class KafkaLog:
         place = TopicPartition(topic, partition)
         found = []
         try:
-            for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
+            for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):  # type: ignore[no-untyped-call]
                 futures = self._admin.list_offsets(
                     {place: spec},
                     isolation_level=IsolationLevel.READ_UNCOMMITTED,
@@ -176,7 +176,9 @@ class KafkaLog:
 
     def append(self, record: Append, on_done: Callable[[Appended], None] | None = None) -> None:
         """See the port. Any thread without `on_done`, the owners' thread with it."""
-        check("an inbox record (bytes)", len(record.value), RECORD_BYTES_MAX + 400_000, "this is an engine bug")
+        check(
+            "an inbox record (bytes)", len(record.value), RECORD_BYTES_MAX + 400_000, "this is an engine bug"
+        )
         if on_done is None:
             self._results.append(record)
         else:

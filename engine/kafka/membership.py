@@ -53,7 +53,10 @@ class Membership:
         """Commits group offsets: for lag tools, and with `wait` as a question whether we are still a member."""
         places = [TopicPartition(self._topic, partition, offset) for partition, offset in offsets.items()]
         try:
-            self._consumer.commit(offsets=places, asynchronous=not wait)
+            if wait:
+                self._consumer.commit(offsets=places, asynchronous=False)
+            else:
+                self._consumer.commit(offsets=places, asynchronous=True)
         except KafkaException as problem:
             log.info("group offsets not committed: %s", problem)
             return False

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
@@ -30,7 +31,9 @@ def reading_consumer(settings: KafkaSettings, group: str, *, committed: bool) ->
     )
 
 
-def read_range(settings: KafkaSettings, topic: str, partition: int, bounds: tuple[int, int]) -> Iterator[list[Record]]:
+def read_range(
+    settings: KafkaSettings, topic: str, partition: int, bounds: tuple[int, int]
+) -> Iterator[list[Record]]:
     """Committed records of [start, end), in batches. Raises LogUnavailableFault when nothing moves for 30 s.
 
     The end is reached by position, not by a record: the last offsets may be markers or aborted.
@@ -85,10 +88,10 @@ def message_is_good(message: Message) -> bool:
 
 def record_of(message: Message) -> Record:
     """The port's form of a message."""
-    headers = message.headers()
+    headers: Any = message.headers()
     return Record(
-        message.partition(),
-        message.offset(),
+        message.partition() or 0,
+        message.offset() or 0,
         message.timestamp()[1],
         message.key() or b"",
         message.value(),

@@ -44,7 +44,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
     committers: int = 3
     extra: dict[str, str] = {}
 
-    def client(self, **settings: Any) -> dict[str, Any]:  # noqa: ANN401 -- librdkafka's own types
+    def client(self, **settings: Any) -> dict[str, Any]:
         """A librdkafka configuration: the user's settings below, ours above."""
         config: dict[str, Any] = {
             "bootstrap.servers": self.bootstrap_servers,
@@ -54,7 +54,9 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
             "reconnect.backoff.max.ms": 1_000,
         }
         config.update(self.extra)
-        config.update({name.replace("_", ".").replace("error.cb", "error_cb"): v for name, v in settings.items()})
+        config.update(
+            {name.replace("_", ".").replace("error.cb", "error_cb"): v for name, v in settings.items()}
+        )
         return config
 
 

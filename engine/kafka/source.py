@@ -68,7 +68,7 @@ class KafkaCommandSource:
             except LogDamagedFault as fault:
                 # A group offset that is gone: the topic is another, or was trimmed by hand. What is left is new to us.
                 log.warning("%s; reading partition %d of commands from its start", fault, message.partition())
-                self._reassign([TopicPartition(self._topic, message.partition(), OFFSET_BEGINNING)])
+                self._reassign([TopicPartition(self._topic, message.partition() or 0, OFFSET_BEGINNING)])
         return [record for record in records if record.partition in self._ours]
 
     def commit(self, positions: dict[int, int]) -> None:
@@ -115,7 +115,9 @@ class KafkaCommandSource:
     def _reassign(self, places: list[TopicPartition]) -> None:
         if not places:
             return
-        self._consumer.incremental_unassign([TopicPartition(self._topic, place.partition) for place in places])
+        self._consumer.incremental_unassign(
+            [TopicPartition(self._topic, place.partition) for place in places]
+        )
         self._consumer.incremental_assign(places)
         for place in places:
             self._ours[place.partition] = next(self._sessions)

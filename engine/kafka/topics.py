@@ -5,7 +5,13 @@ from collections.abc import Iterator
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported, but not declared so
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+from typing_extensions import override
 
 from engine.codec.topics import Topics, topics_of
 from engine.errors import ConfigurationError
@@ -36,6 +42,7 @@ class Difference(msgspec.Struct, frozen=True):
     expected: str
     found: str
 
+    @override
     def __str__(self) -> str:
         return f"{self.topic}: expected {self.setting}={self.expected}, but it is {self.found}"
 
@@ -56,7 +63,9 @@ def specs(settings: KafkaSettings, names: Topics) -> tuple[TopicSpec, ...]:
         TopicSpec(
             names.inbox,
             settings.partitions,
-            kept | safe | {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(TOPIC_BYTES_MAX)},
+            kept
+            | safe
+            | {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(TOPIC_BYTES_MAX)},
         ),
         TopicSpec(
             names.history,

@@ -157,7 +157,9 @@ class RefuseRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     value: bytes | None
 
 
-PublicCommand = StartInstance | TerminateInstance | SuspendInstance | ResumeInstance | PurgeInstance | RaiseEvent
+PublicCommand = (
+    StartInstance | TerminateInstance | SuspendInstance | ResumeInstance | PurgeInstance | RaiseEvent
+)
 ActivityResult = CompleteActivity | FailActivity
 ChildResult = CompleteChild | FailChild
 ChannelMessage = StartChild | CompleteChild | FailChild | TerminateChild | PurgeChild

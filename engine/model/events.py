@@ -241,7 +241,7 @@ Event = (
     | EventRaised
 )
 
-EVENTS: tuple[type, ...] = Event.__args__  # type: ignore[attr-defined]  # a union of classes has them
+EVENTS: tuple[type, ...] = Event.__args__
 TERMINAL_EVENTS: tuple[type, ...] = (
     InstanceCompleted,
     InstanceFailed,

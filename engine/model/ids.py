@@ -11,24 +11,19 @@ CALL_ID_BYTES = 16
 INSTANCE_ID_BYTES_MAX = 128
 
 
-def _digest(size: int, *parts: object) -> bytes:
-    # A length before each part keeps ("ab", "c") and ("a", "bc") apart.
-    hasher = blake2b(digest_size=size)
-    for part in parts:
-        data = part if isinstance(part, bytes) else str(part).encode()
-        hasher.update(len(data).to_bytes(4, "big"))
-        hasher.update(data)
-    return hasher.digest()
+def _digest(size: int, parts: str, rest: bytes = b"") -> bytes:
+    # Callers put a length before any part that may hold the separator: else ("ab", "c") could pass for ("a", "bc").
+    return blake2b(parts.encode() + rest, digest_size=size).digest()
 
 
 def run_id_of_start(inbox_topic_id: str, partition: int, offset: int, timestamp_ms: int) -> str:
     """The run that the inbox record at this place starts."""
-    return _digest(RUN_ID_BYTES, "start", inbox_topic_id, partition, offset, timestamp_ms).hex()
+    return _digest(RUN_ID_BYTES, f"start|{inbox_topic_id}|{partition}|{offset}|{timestamp_ms}").hex()
 
 
 def run_id_of_continuation(previous_run_id: str) -> str:
     """The run that follows `previous_run_id` by continue-as-new."""
-    return _digest(RUN_ID_BYTES, "continue", previous_run_id).hex()
+    return _digest(RUN_ID_BYTES, f"continue|{previous_run_id}").hex()
 
 
 def call_id_of(run_id: str, sequence: int, kind: str, name: str, payload: bytes, app_id: str) -> bytes:
@@ -36,7 +31,7 @@ def call_id_of(run_id: str, sequence: int, kind: str, name: str, payload: bytes,
 
     When the code changes between a crash and the recovery, the number a call had may belong to a neighbour.
     """
-    return _digest(CALL_ID_BYTES, run_id, sequence, kind, name, payload, app_id)
+    return _digest(CALL_ID_BYTES, f"{run_id}|{sequence}|{kind}|{len(name)}:{name}|{app_id}|", payload)
 
 
 def child_instance_id_of(parent_instance_id: str, run_id: str, sequence: int) -> str:
@@ -44,9 +39,9 @@ def child_instance_id_of(parent_instance_id: str, run_id: str, sequence: int) ->
     readable = f"{parent_instance_id}:{run_id[:8]}:{sequence:04x}"
     if len(readable.encode()) <= INSTANCE_ID_BYTES_MAX:
         return readable
-    return "child:" + _digest(16, parent_instance_id, run_id, sequence).hex()
+    return "child:" + _digest(16, f"child|{run_id}|{sequence}|{parent_instance_id}").hex()
 
 
 def seed_of(run_id: str, counter: int) -> int:
     """Seeds the counter-th random value that a run's workflow code asks for."""
-    return int.from_bytes(_digest(16, "random", run_id, counter), "big")
+    return int.from_bytes(_digest(16, f"random|{run_id}|{counter}"), "big")

@@ -33,7 +33,9 @@ Call = tuple[RunActivity, int]
 class ActivityPool:
     """The activities of one worker process."""
 
-    def __init__(self, registry: Registry, append: AppendFunction, threads_max: int, processes_max: int = 0) -> None:
+    def __init__(
+        self, registry: Registry, append: AppendFunction, threads_max: int, processes_max: int = 0
+    ) -> None:
         self.started = 0
         self.finished = 0
         self._registry = registry
@@ -46,9 +48,7 @@ class ActivityPool:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._processes: ProcessPoolExecutor | None = None
         self._is_closed = False
-        self._kinds = {
-            name: self._kind_of(definition) for name, definition in registry.activities.items()
-        }
+        self._kinds = {name: self._kind_of(definition) for name, definition in registry.activities.items()}
 
     def run(self, call: RunActivity, partition: int) -> None:
         """Begins an attempt; its outcome is appended to the inbox of `partition`. Called by the owners' thread."""
@@ -135,7 +135,9 @@ class ActivityPool:
             return
         future.add_done_callback(partial(self._process_done, call, partition))
 
-    def _process_done(self, call: RunActivity, partition: int, future: "Future[Payload | Failure | None]") -> None:
+    def _process_done(
+        self, call: RunActivity, partition: int, future: "Future[Payload | Failure | None]"
+    ) -> None:
         if future.cancelled():
             return
         error = future.exception()
@@ -167,7 +169,7 @@ async def _attempt_async(definition: ActivityDefinition, call: RunActivity) -> P
         return _failure_from(error)
 
 
-def _call(definition: ActivityDefinition, call: RunActivity) -> Any:  # noqa: ANN401 -- a user's value
+def _call(definition: ActivityDefinition, call: RunActivity) -> Any:
     context = WorkflowActivityContext(call)
     if not definition.takes_input:
         return definition.function(context)

@@ -96,7 +96,9 @@ class OwnerLoop:
                 owner.stop()
             self.pass_once()
         for owner in self.owners.values():
-            log.warning("partition %d was not closed in time; the next owner derives it again", owner.claim.partition)
+            log.warning(
+                "partition %d was not closed in time; the next owner derives it again", owner.claim.partition
+            )
             owner.abandon()
         self.owners.clear()
 
@@ -116,7 +118,9 @@ class OwnerLoop:
             return
         if self._clock.monotonic_ms() < self._not_before_ms.get(partition, 0):
             return
-        thread = threading.Thread(target=self._claim, args=(partition,), name=f"claim-{partition}", daemon=True)
+        thread = threading.Thread(
+            target=self._claim, args=(partition,), name=f"claim-{partition}", daemon=True
+        )
         self._opening[partition] = thread
         self.claims += 1
         thread.start()
@@ -165,7 +169,7 @@ class OwnerLoop:
 
     def _back_off(self, partition: int) -> int:
         failures = self._failures[partition] = self._failures.get(partition, -1) + 1
-        wait = min(BACKOFF_MS_MAX, BACKOFF_MS * 2 ** min(failures, 10))
+        wait = min(BACKOFF_MS_MAX, BACKOFF_MS << min(failures, 10))
         self._not_before_ms[partition] = self._clock.monotonic_ms() + wait
         return wait
 
@@ -219,7 +223,10 @@ class OwnerLoop:
         is_member = self._log.holds_membership(owner.claim)
         wait = self._back_off(partition)
         log.warning(
-            "partition %d lost (%s); %s", partition, owner.lost_reason, f"again in {wait} ms" if is_member else "not ours"
+            "partition %d lost (%s); %s",
+            partition,
+            owner.lost_reason,
+            f"again in {wait} ms" if is_member else "not ours",
         )
         owner.abandon()
         del self.owners[partition]

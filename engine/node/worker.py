@@ -118,7 +118,7 @@ class Worker:
     def _guard(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except BaseException as problem:  # noqa: BLE001 -- told to the main thread, which ends the process
+        except BaseException as problem:
             log.exception("the worker stops")
             self._failure = problem
             self._stopping.set()
@@ -128,5 +128,7 @@ class Worker:
         while not self._stopping.wait(WATCHDOG_SECONDS):
             stood_ms = self._clock.monotonic_ms() - self.loop.beat_at_ms
             if stood_ms > self._settings.turn_seconds_max * 1000:
-                log.critical("the owners' thread stood still for %d ms: workflow code must not block", stood_ms)
+                log.critical(
+                    "the owners' thread stood still for %d ms: workflow code must not block", stood_ms
+                )
                 os._exit(70)

@@ -54,13 +54,13 @@ class Batch:
         """Whether there is nothing to commit but the wish to."""
         return not (self.records or self.inputs or self.dead_letters)
 
-    def add_event(self, instance_id: str, run_id: str, sequence: int, record: tuple[bytes, bytes]) -> None:
+    def add_event(self, run: RunKey, sequence: int, record: tuple[bytes, bytes]) -> None:
         """One event, as it goes into history."""
         self.records.append(record)
         self.size += len(record[1])
-        events = self._events.get((instance_id, run_id))
+        events = self._events.get(run)
         if events is None:
-            events = self._events[(instance_id, run_id)] = []
+            events = self._events[run] = []
         events.append((sequence, record[1]))
 
     def add_message(self, target: int, message: OutMessage) -> None:

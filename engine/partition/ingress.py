@@ -15,6 +15,7 @@ from functools import partial
 import msgspec
 
 from engine.codec import avro
+from engine.codec.schemas import MAGIC
 from engine.codec.topics import FROM_HEADER, IngressSource, format_source, partition_of
 from engine.core import limits
 from engine.model.commands import RefuseRecord
@@ -136,12 +137,14 @@ class Ingress:
     def _accept(self, record: Record) -> tuple[bytes, str]:
         """(inbox value, instance id): the command as it came, or as Avro if it came as JSON, or a refusal."""
         value = record.value or b""
-        content_type = next((v.decode("ascii", "replace") for n, v in record.headers if n == "content-type"), None)
+        content_type = next(
+            (v.decode("ascii", "replace") for n, v in record.headers if n == "content-type"), None
+        )
         try:
             command = avro.decode_public_command(value, content_type)
         except avro.UndecodableError as error:
             return self._refusal(record, error.reason, error.detail)
-        if value[:2] == avro.MAGIC:
+        if value[:2] == MAGIC:
             return value, command.instance_id
         return avro.encode_command(command), command.instance_id
 

@@ -13,7 +13,6 @@ from engine.codec.topics import FROM_HEADER, ChannelSource, format_source, out_k
 from engine.model.checkpoint import Checkpoint, OutMark
 from engine.partition.ports import Append, Appended
 
-
 AppendFunction = Callable[[Append, Callable[[Appended], None]], None]
 
 
@@ -104,7 +103,9 @@ class Outbox:
     def marks(self) -> tuple[OutMark, ...]:
         """For the checkpoint."""
         return tuple(
-            OutMark(topic_id=self._topic_id, partition=target, assigned=c.assigned, acknowledged=c.acknowledged)
+            OutMark(
+                topic_id=self._topic_id, partition=target, assigned=c.assigned, acknowledged=c.acknowledged
+            )
             for target, c in self._channels.items()
         )
 

@@ -235,7 +235,9 @@ class Store(Protocol):
         """All keys that begin with `prefix`, in order. Raises CacheCorruptFault, also for a scan cut short."""
         ...
 
-    def write(self, puts: Sequence[tuple[bytes, bytes]], deletes: Sequence[bytes], position: "StorePosition") -> None:
+    def write(
+        self, puts: Sequence[tuple[bytes, bytes]], deletes: Sequence[bytes], position: "StorePosition"
+    ) -> None:
         """All of it and the position, at once. Raises CacheCorruptFault."""
         ...
 

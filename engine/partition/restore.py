@@ -148,7 +148,11 @@ class _Restore:
             window *= 8
         if self._checkpoint:
             return start, avro.decode_checkpoint(self._checkpoint)
-        if self._claim.history_start or self._claim.inbox_start or any(True for _ in self._records(start, end)):
+        if (
+            self._claim.history_start
+            or self._claim.inbox_start
+            or any(True for _ in self._records(start, end))
+        ):
             message = (
                 f"partition {self._claim.partition} has history or inbox records but no checkpoint: "
                 "the topics were truncated, re-created, or written by someone else"
@@ -333,6 +337,6 @@ def _fold_run(run: RunKey, events: Iterable[tuple[int, bytes]]) -> InstanceState
             message = f"events of {run[0]!r}, run {run[1]}, are not dense at {sequence}"
             raise CacheCorruptFault(message)
         state = apply(state, run[0], recorded)
-        account(state, f"{prefix}{sequence}".encode(), value)
+        account(state, len(value), key_digest(f"{prefix}{sequence}".encode(), value))
     assert state is not None
     return state

@@ -80,7 +80,9 @@ class Seats:
         self.replays += 1
         history = self.history(seat)
         # State and history must be of one moment, or the same event would be put on record twice.
-        assert len(history) == state.sequence, f"history has {len(history)} events, the state {state.sequence}"
+        assert len(history) == state.sequence, (
+            f"history has {len(history)} events, the state {state.sequence}"
+        )
         try:
             seat.execution = replay(self._registry, seat.instance_id, history)
         except NonDeterminismError as error:

@@ -12,7 +12,16 @@ from engine.codec import avro
 from engine.codec.topics import IngressSource, history_key, parse_out_key, partition_of
 from engine.core.apply import account, key_digest
 from engine.core.decide import Seat
-from engine.core.turn import STALL_NONDETERMINISM, Moment, Turn, needs_execution, open_effects, replay, take_turn, unstall
+from engine.core.turn import (
+    STALL_NONDETERMINISM,
+    Moment,
+    Turn,
+    needs_execution,
+    open_effects,
+    replay,
+    take_turn,
+    unstall,
+)
 from engine.errors import NonDeterminismError
 from engine.model import commands as cm
 from engine.model import effects as ef
@@ -49,7 +58,9 @@ class Counters(msgspec.Struct):
 class Turns:
     """The turns of one partition."""
 
-    def __init__(self, partition: int, identity: Identity, seats: Seats, outbox: Outbox, context: OwnerContext) -> None:
+    def __init__(
+        self, partition: int, identity: Identity, seats: Seats, outbox: Outbox, context: OwnerContext
+    ) -> None:
         self.partition = partition
         self.seats = seats
         self.outbox = outbox
@@ -114,7 +125,10 @@ class Turns:
                 self._identity.inbox_topic_id, self.partition, record.offset, record.timestamp_ms
             )
         moment = Moment(
-            offset=record.offset, timestamp_ms=record.timestamp_ms, new_run_id=new_run_id, record=record.value or b""
+            offset=record.offset,
+            timestamp_ms=record.timestamp_ms,
+            new_run_id=new_run_id,
+            record=record.value or b"",
         )
         return take_turn(seat, command, moment, self._registry)
 
@@ -123,30 +137,26 @@ class Turns:
         self.counters.turns += 1
         past_sums: dict[str, int] = {}
         for recorded in turn.recorded:
-            record = self._event_record(seat.instance_id, recorded)
-            batch.add_event(seat.instance_id, recorded.run_id, recorded.sequence, record)
-            if state is not None and recorded.run_id == state.run_id:
-                account(state, *record)
+            run_id, sequence = recorded.run_id, recorded.sequence
+            key = history_key(seat.instance_id, run_id, sequence)
+            value = avro.encode_event(seat.instance_id, recorded)
+            digest = key_digest(key, value)
+            self._keys.add(digest)
+            batch.add_event((seat.instance_id, run_id), sequence, (key, value))
+            if state is not None and run_id == state.run_id:
+                account(state, len(value), digest)
             else:
-                past_sums[recorded.run_id] = past_sums.get(recorded.run_id, 0) + key_digest(*record)
+                past_sums[run_id] = past_sums.get(run_id, 0) + digest
             if type(recorded.event) is InstanceStalled:
                 self.counters.stalls += 1
         if state is not None and state.is_finished and turn.recorded:
             batch.finish_run(stub_of(state))
         for effect in turn.effects:
             _COLLECTORS[type(effect)](self, effect, batch, past_sums)
-        if turn.recorded or turn.effects:
+        if turn.recorded or turn.is_purged:
+            self.counters.events += len(turn.recorded)
             batch.touched.add(seat.instance_id)
             self.seats.touched(seat, batch.number)
-
-    def _event_record(self, instance_id: str, recorded: Recorded) -> tuple[bytes, bytes]:
-        record = (
-            history_key(instance_id, recorded.run_id, recorded.sequence),
-            avro.encode_event(instance_id, recorded),
-        )
-        self._keys.add(key_digest(*record))
-        self.counters.events += 1
-        return record
 
     # --- effects ---
 
@@ -278,7 +288,10 @@ class Turns:
                 continue
             self.counters.timers_fired += 1
             command = cm.FireTimer(
-                instance_id=timer.instance_id, run_id=timer.run_id, timer=timer.timer, due_at_ms=timer.due_at_ms
+                instance_id=timer.instance_id,
+                run_id=timer.run_id,
+                timer=timer.timer,
+                due_at_ms=timer.due_at_ms,
             )
             appends.append(Append(self.partition, timer.instance_id.encode(), avro.encode_command(command)))
         return appends
@@ -345,9 +358,9 @@ def _deferred(history: list[Recorded]) -> list[bytes]:
 
 
 _COLLECTORS: dict[type, Callable[[Turns, object, Batch, dict[str, int]], None]] = {
-    ef.RunActivity: Turns._collect_activity,  # type: ignore[dict-item]  # noqa: SLF001
-    ef.ArmTimer: Turns._collect_timer,  # type: ignore[dict-item]  # noqa: SLF001
-    ef.SendMessage: Turns._collect_message,  # type: ignore[dict-item]  # noqa: SLF001
-    ef.PurgeRun: Turns._collect_purge,  # type: ignore[dict-item]  # noqa: SLF001
-    ef.RunEnded: Turns._collect_end,  # type: ignore[dict-item]  # noqa: SLF001
+    ef.RunActivity: Turns._collect_activity,  # type: ignore[dict-item]
+    ef.ArmTimer: Turns._collect_timer,  # type: ignore[dict-item]
+    ef.SendMessage: Turns._collect_message,  # type: ignore[dict-item]
+    ef.PurgeRun: Turns._collect_purge,  # type: ignore[dict-item]
+    ef.RunEnded: Turns._collect_end,  # type: ignore[dict-item]
 }

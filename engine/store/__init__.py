@@ -1,1 +1,1 @@
-"""The cache of one partition: `RocksStore` on disk, `MemoryStore` for tests. Either may be lost at any time."""
+"""The cache of one partition, `RocksStore` on disk or `MemoryStore` for tests. May be lost at any time."""

@@ -30,7 +30,7 @@ def prepare(directory: Path) -> None:
         message = f"expected the store {directory} to be a directory of its own, but it is a link or a file"
         raise ConfigurationError(message)
     if found.st_uid != os.geteuid():
-        message = f"expected the store {directory} to belong to user {os.geteuid()}, but it is user {found.st_uid}'s"
+        message = f"expected the store {directory} to be user {os.geteuid()}'s, but it is {found.st_uid}'s"
         raise ConfigurationError(message)
     if stat.S_IMODE(found.st_mode) != DIRECTORY_MODE:
         directory.chmod(DIRECTORY_MODE)

@@ -7,7 +7,7 @@ from engine.partition.ports import StorePosition
 
 
 class MemoryStore:
-    """Keeps what it was given for as long as it lives; `close` keeps it too, so a simulated restart finds it."""
+    """Keeps what it was given, also when closed: a simulated restart finds it again."""
 
     def __init__(self) -> None:
         self._values: dict[bytes, bytes] = {}

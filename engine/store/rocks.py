@@ -1,12 +1,13 @@
-"""The store on RocksDB. Whatever is wrong with its files is found or leads to an empty store, never to a wrong answer.
+"""The store on RocksDB. What is wrong with its files is found, or empties it; never does it answer wrongly.
 
-Rules: raw mode always; the position is written in the same batch as the data it stands for; every scan ends with a
-look at the iterator's status, because an iterator stops silently at a corrupt block; no iterator outlives the store,
-because it would keep the directory locked.
+Rules: raw mode always; the position is written in the same batch as the data it stands for; every scan ends
+with a look at the iterator's status, because an iterator stops silently at a corrupt block; no iterator
+outlives the store, because it would keep the directory locked.
 
-Theory of operation: there is no write-ahead log, so a crash loses what was not flushed. What is left is a prefix of
-the batches, as there is a single column family, and the position in it says which. The owner reads the history on from
-there. Writes ask for a flush now and then to keep that stretch short; RocksDB does it on its own threads.
+Theory of operation: there is no write-ahead log, so a crash loses what was not flushed. What is left is a
+prefix of the batches, as there is a single column family, and the position in it says which. The owner reads
+the history on from there. Writes ask for a flush now and then to keep that stretch short; RocksDB does it on
+its own threads.
 """
 
 import logging
@@ -157,7 +158,7 @@ class RocksStore:
         self._cursors.clear()
         # Closing flushes. It closes also where it fails to, and what is lost is read from the history again.
         with suppress(CacheCorruptFault):
-            _checked(lambda: self._database.close())
+            _checked(self._database.close)
 
     def _flush_when_due(self, written_bytes: int) -> None:
         self._unflushed_bytes += written_bytes
@@ -180,7 +181,7 @@ class RocksStore:
 
 
 def open_store(directory: Path, topic_id: str, partition: int) -> RocksStore:
-    """The store in `directory`, empty where there was none, or one that is damaged or of another topic or partition.
+    """The store in `directory`; a new one where there was none, or a damaged or foreign one.
 
     Raises ConfigurationError where the store is open elsewhere, or the directory can't or must not be used.
     """
@@ -271,7 +272,8 @@ def _checked(action: Callable[[], T]) -> T:
     try:
         return action()
     except Exception as error:
-        # rocksdict raises bare `Exception` for all that RocksDB reports; anything more special is a bug of ours.
+        # rocksdict raises bare `Exception` for all that RocksDB reports; anything more special is a bug of
+        # ours.
         if type(error) is not Exception:
             raise
         message = f"RocksDB: {error}"

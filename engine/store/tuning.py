@@ -13,7 +13,7 @@ INFO_LOGS = 2
 
 
 def options() -> Options:
-    """Raw mode, because otherwise rocksdict pickles, and what was read from a file must never be unpickled."""
+    """Raw mode: otherwise rocksdict pickles, and what was read from a file must never be unpickled."""
     made = Options(raw_mode=True)
     made.create_if_missing(True)
     made.set_paranoid_checks(True)

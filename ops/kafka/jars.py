@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.kafka import fetch
-from ops.kafka.errors import ChecksumMismatch
+from ops.kafka.errors import ChecksumMismatch, JarsUnavailable
 from ops.kafka.locking import Say, exclusive, say_on_stderr
 
 KAFKA_VERSION = "4.3.1"
@@ -69,12 +69,18 @@ def ensure_jars(
     """Verified jars in class path order. Fetches what is missing or damaged; safe to run twice at once."""
     directory = directory or cache_directory()
     jars = jars or locked_jars()
-    if _unverified(jars, directory):
-        with exclusive(directory / ".lock", say):
-            # Asked again under the lock: whoever held it before may have fetched them all.
-            missing = _unverified(jars, directory)
-            if missing:
-                _fetch(missing, directory, say, fetch.SOURCES if sources is None else tuple(sources))
+    try:
+        if _unverified(jars, directory):
+            with exclusive(directory / ".lock", say):
+                # Asked again under the lock: whoever held it before may have fetched them all.
+                missing = _unverified(jars, directory)
+                if missing:
+                    _fetch(missing, directory, say, fetch.SOURCES if sources is None else tuple(sources))
+    except OSError as reason:
+        raise JarsUnavailable(
+            f"the jars of Apache Kafka cannot be kept in {directory} ({reason}): make room or set "
+            f"{DIRECTORY_VARIABLE} to a directory that can be written."
+        ) from reason
     return tuple(directory / jar.file_name for jar in jars)
 
 

@@ -1,4 +1,4 @@
-"""Derives each schema's shape from its struct: the tests hold the files to it, and run as a script it writes them.
+"""Derives each schema's shape from its struct. The tests hold the files to it; as a script it writes them.
 
     python -m tests.codec.derive            adds what structs have gained to schemas/, and keeps every `doc`
     python -m tests.codec.derive --release  also puts the current schemas on record in schemas/released.json
@@ -37,9 +37,9 @@ Json = Any
 
 def files() -> dict[type, Path]:
     """Where the schema of each struct lies."""
-    places = {kind: ROOT / "commands" for kind in PUBLIC_COMMANDS}
-    places |= {kind: ROOT / "internal" for kind in ENGINE_COMMANDS}
-    places |= {kind: ROOT / "events" for kind in EVENTS}
+    places = dict.fromkeys(PUBLIC_COMMANDS, ROOT / "commands")
+    places |= dict.fromkeys(ENGINE_COMMANDS, ROOT / "internal")
+    places |= dict.fromkeys(EVENTS, ROOT / "events")
     return {kind: folder / f"{kind.__name__}.avsc" for kind, folder in places.items()} | {
         Checkpoint: ROOT / "checkpoint.avsc"
     }
@@ -156,7 +156,9 @@ def write(docs: dict[str, str]) -> None:
         known = docs_of(json.loads(path.read_text())) if path.exists() else {}
         known = {key: doc for key, doc in known.items() if doc}
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(with_docs(schema_of(kind), docs | known), indent=2, ensure_ascii=False) + "\n")
+        path.write_text(
+            json.dumps(with_docs(schema_of(kind), docs | known), indent=2, ensure_ascii=False) + "\n"
+        )
 
 
 if __name__ == "__main__":

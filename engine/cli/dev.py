@@ -1,0 +1,71 @@
+"""`engine dev`: runs an app's workflows on a log in a directory, without a server. For development, not for data you need."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from engine.cli.logs import configure_logging
+from engine.embedded import EmbeddedCommandSource, EmbeddedLog
+from engine.errors import ConfigurationError, EngineError
+from engine.node.loading import load_app
+from engine.node.process import StopRequest, end_process
+from engine.node.supervisor import CONFIGURATION_EXIT
+from engine.node.worker import Worker, WorkerPorts, WorkerSettings
+from engine.partition.ports import Store
+from engine.settings import LOG_FORMATS, LOG_LEVELS
+from engine.store.rocks import open_store
+
+FAULT_EXIT = 1
+
+
+@click.command(short_help="Run an app's workflows without a Kafka.")
+@click.argument("application", metavar="PACKAGE.MODULE:APP")
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".engine"),
+    envvar="ENGINE_DIR",
+    show_default=True,
+    show_envvar=True,
+    help="Where everything is kept. Delete it to begin anew.",
+)
+@click.option("--log-level", type=click.Choice(LOG_LEVELS), default="warning", show_default=True)
+@click.option("--log-format", type=click.Choice(LOG_FORMATS), default="text", show_default=True)
+def dev(application: str, directory: Path, log_level: str, log_format: str) -> None:
+    """Run the workflows and activities of PACKAGE.MODULE:APP in this process until Ctrl-C, all data in one directory.
+
+    The same engine as a worker's, on an embedded log: instances survive a restart, and a kill.
+    """
+    configure_logging(log_level, log_format)
+    try:
+        exit_code = _run(application, directory)
+    except ConfigurationError as error:
+        click.echo(f"Error: {error}", err=True)
+        exit_code = CONFIGURATION_EXIT
+    except EngineError as error:
+        click.echo(f"Error: {type(error).__name__}: {error}", err=True)
+        exit_code = FAULT_EXIT
+    sys.stderr.flush()
+    end_process(exit_code)
+
+
+def _run(application: str, directory: Path) -> int:
+    stop = StopRequest()
+    registry = load_app(application).registry
+    log = EmbeddedLog(directory)
+    history_topic_id = log.identity.history_topic_id
+
+    def open_partition(partition: int) -> Store:
+        return open_store(directory / "cache" / f"partition-{partition}", history_topic_id, partition)
+
+    ports = WorkerPorts(log=log, source=EmbeddedCommandSource(log), open_store=open_partition)
+    worker = Worker(registry, ports, WorkerSettings())
+    stop.watch(worker)
+    click.echo(f"workflows:  {', '.join(sorted(registry.workflows))}")
+    click.echo(f"activities: {', '.join(sorted(registry.activities)) or 'none'}")
+    click.echo(f"all data is kept in {directory}")
+    worker.run(on_ready=lambda: click.echo(f"ready, {log.identity.partitions} partitions; Ctrl-C stops"))
+    click.echo("stopped; the next 'engine dev' goes on from here")
+    return 0

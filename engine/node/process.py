@@ -1,0 +1,141 @@
+"""One worker process from its settings to its exit code: signals, app, Kafka, caches. Never raises.
+
+An end by signal is bounded: what isn't committed by then is derived again by whoever takes over.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+
+import msgspec
+from confluent_kafka import KafkaException
+
+from engine.errors import ConfigurationError, EngineError, LogUnavailableFault
+from engine.kafka.errors import fault_of
+from engine.kafka.log import KafkaLog
+from engine.kafka.settings import KafkaSettings
+from engine.kafka.source import KafkaCommandSource
+from engine.node.loading import load_app
+from engine.node.state import Slot
+from engine.node.supervisor import CONFIGURATION_EXIT
+from engine.node.worker import Worker, WorkerPorts
+from engine.partition.ports import Store
+from engine.settings import Settings
+from engine.store.rocks import open_store
+
+log = logging.getLogger(__name__)
+
+FAULT_EXIT = 1
+STOP_SECONDS_MAX = 4.5
+RETRY_SECONDS = 1.0
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker process is to run."""
+
+    settings: Settings
+    kafka_properties: dict[str, str]
+    app: str
+
+
+class StopRequest:
+    """SIGTERM and SIGINT, whenever they come: before there is a worker, or while it works."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self._worker: Worker | None = None
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+
+    def watch(self, worker: Worker) -> None:
+        """From now on a signal stops this worker."""
+        self._worker = worker
+        if self.asked.is_set():
+            worker.stop()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.asked.is_set():
+            return
+        self.asked.set()
+        timer = threading.Timer(STOP_SECONDS_MAX, _give_up)
+        timer.daemon = True
+        timer.start()
+        if self._worker is not None:
+            self._worker.stop()
+
+
+def run_process(assignment: Assignment, slot: Slot) -> int:
+    """Works until a signal; returns the exit code. Must be called by the main thread."""
+    stop = StopRequest()
+    try:
+        sys.setswitchinterval(assignment.settings.switch_interval_ms / 1000)
+        registry = load_app(assignment.app).registry
+        ports = _open_when_reachable(assignment, slot, stop)
+        if ports is None:
+            return 0
+        worker = Worker(registry, ports, assignment.settings.worker())
+        stop.watch(worker)
+        worker.run(on_ready=lambda: log.info("worker ready", extra=_whereabouts(worker, slot)))
+    except ConfigurationError as error:
+        log.critical("%s", error)
+        return CONFIGURATION_EXIT
+    except EngineError as error:
+        log.critical("%s: %s", type(error).__name__, error)
+        return FAULT_EXIT
+    except Exception:
+        log.exception("the worker ends by a bug of its own")
+        return FAULT_EXIT
+    log.info("worker stopped", extra={"slot": slot.number})
+    return 0
+
+
+def end_process(exit_code: int) -> None:
+    """Ends at once. The interpreter's own way out waits for activities and clients, without a bound."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(exit_code)
+
+
+def open_ports(settings: KafkaSettings, slot: Slot) -> WorkerPorts:
+    """Kafka and the caches. Raises ConfigurationError, LogUnavailableFault."""
+    kafka_log = KafkaLog(settings)
+    history_topic_id = kafka_log.identity.history_topic_id
+
+    def open_partition(partition: int) -> Store:
+        return open_store(slot.partition_directory(partition), history_topic_id, partition)
+
+    try:
+        source = KafkaCommandSource(settings, kafka_log.identity.commands_topic_id)
+    except BaseException:
+        kafka_log.close()
+        raise
+    return WorkerPorts(log=kafka_log, source=source, open_store=open_partition)
+
+
+def _open_when_reachable(assignment: Assignment, slot: Slot, stop: StopRequest) -> WorkerPorts | None:
+    """A worker may be started before its Kafka is. None where it was stopped meanwhile."""
+    settings = assignment.settings.kafka(slot.member, assignment.kafka_properties)
+    while not stop.asked.is_set():
+        try:
+            return open_ports(settings, slot)
+        except LogUnavailableFault as fault:
+            log.warning("%s; again in %.0f s", fault, RETRY_SECONDS)
+        except KafkaException as problem:
+            fault = fault_of(problem, "open the topics")
+            if not isinstance(fault, LogUnavailableFault):
+                raise fault from problem
+            log.warning("%s; again in %.0f s", fault, RETRY_SECONDS)
+        stop.asked.wait(RETRY_SECONDS)
+    return None
+
+
+def _whereabouts(worker: Worker, slot: Slot) -> dict[str, object]:
+    return {"slot": slot.number, "member": slot.member, "partitions": sorted(worker.loop.owners)}
+
+
+def _give_up() -> None:
+    log.error("the worker did not stop in %.1f s; what it had not committed is derived again", STOP_SECONDS_MAX)
+    end_process(FAULT_EXIT)
