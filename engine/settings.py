@@ -1,6 +1,6 @@
-"""Every setting of a worker, declared once: its name, default, unit, bounds and what it is for. Reads no environment.
+"""Every setting of a worker, declared once: name, default, unit, bounds, what for. Reads no environment itself.
 
-The command line, the environment variables and the reference in the documentation are all made from `declared()`.
+The command line, the environment variables and the reference in the documentation are made from `declared()`.
 """
 
 import dataclasses
@@ -72,12 +72,12 @@ class Settings:
     namespace: str = _setting(_KAFKA.namespace, "The first part of all topics' names.")
     partitions: int = _setting(
         _KAFKA.partitions,
-        "Partitions of inbox and history, fixed when they are created: the most processes that can share the work.",
+        "Partitions of inbox and history, fixed when they are created: the most processes that share the work.",
         bounds=(1, 10_000),
     )
     dev: bool = _setting(
         _KAFKA.is_dev,
-        "For a single broker: missing topics are created, and replication 1 is accepted. Not for data you need.",
+        "For a single broker: missing topics are created, replication 1 is accepted. Not for data you need.",
     )
 
     # --- the process ---
@@ -90,7 +90,7 @@ class Settings:
     )
     processes: int = _setting(
         1,
-        "Worker processes, best one per core. From 2 on a supervisor starts them, and starts again what dies.",
+        "Worker processes, best one per core. From 2 on a supervisor starts again what dies.",
         bounds=(1, PROCESSES_MAX),
     )
     log_level: str = _setting("info", "The least severe records that are logged.", choices=LOG_LEVELS)
@@ -99,8 +99,8 @@ class Settings:
     )
     switch_interval_ms: float = _setting(
         5.0,
-        "How long a Python thread may keep the others waiting. Lower it where activities compute much in threads: "
-        "turns wait less, at a fifth of the throughput.",
+        "How long a Python thread may keep the others waiting. Lower it where activities compute much in "
+        "threads: turns wait less, at a fifth of the throughput.",
         unit="ms",
         bounds=(0.01, 1_000),
     )
@@ -130,16 +130,18 @@ class Settings:
     )
     uncommitted_records_max: int = _setting(
         _OWNER.uncommitted_records_max,
-        "How far an owner runs ahead of its commits, in inbox records; so much is derived again after a crash.",
+        "How far an owner runs ahead of its commits, in inbox records: so much a crash may derive again.",
         bounds=(1, 1_000_000),
     )
     live_executions_max: int = _setting(
         _OWNER.live_executions_max,
-        "Suspended workflow functions kept in memory for each partition; the others are replayed when needed.",
+        "Suspended workflow functions kept in memory per partition; the others are replayed when needed.",
         bounds=(1, 10_000_000),
     )
     timers_per_tick_max: int = _setting(
-        _OWNER.timers_per_tick_max, "Due timers fired in one go, before the inbox has its turn.", bounds=(1, 100_000)
+        _OWNER.timers_per_tick_max,
+        "Due timers fired in one go, before the inbox goes on.",
+        bounds=(1, 100_000),
     )
     purge_records_max: int = _setting(
         _OWNER.purge_records_max, "Tombstones that one commit writes for purges.", bounds=(1, 100_000)
@@ -197,7 +199,10 @@ class Settings:
         bounds=(1_000, 900_000),
     )
     request_timeout_ms: int = _setting(
-        _KAFKA.request_timeout_ms, "How long any other request to Kafka may take.", unit="ms", bounds=(500, 900_000)
+        _KAFKA.request_timeout_ms,
+        "How long any other request to Kafka may take.",
+        unit="ms",
+        bounds=(500, 900_000),
     )
     committers: int = _setting(
         _KAFKA.committers, "Threads that commit, shared by the partitions of a process.", bounds=(1, 64)

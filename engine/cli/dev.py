@@ -1,4 +1,4 @@
-"""`engine dev`: runs an app's workflows on a log in a directory, without a server. For development, not for data you need."""
+"""`engine dev`: runs an app's workflows on a log in a directory, without a server. Not for data you need."""
 
 import sys
 from pathlib import Path
@@ -34,7 +34,7 @@ FAULT_EXIT = 1
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), default="warning", show_default=True)
 @click.option("--log-format", type=click.Choice(LOG_FORMATS), default="text", show_default=True)
 def dev(application: str, directory: Path, log_level: str, log_format: str) -> None:
-    """Run the workflows and activities of PACKAGE.MODULE:APP in this process until Ctrl-C, all data in one directory.
+    """Run PACKAGE.MODULE:APP in this process until Ctrl-C, with all data in one directory.
 
     The same engine as a worker's, on an embedded log: instances survive a restart, and a kill.
     """

@@ -12,7 +12,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per record: time, level, logger, message, process, whatever `extra` says, and an error."""
+    """One JSON object per record: time, level, logger, message, process, what `extra` says, an error."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging`. Never more than one line."""
@@ -34,7 +34,8 @@ class TextFormatter(logging.Formatter):
     """For people: time, level, logger, message, extras."""
 
     def __init__(self) -> None:
-        super().__init__("%(asctime)s.%(msecs)03dZ %(levelname)-8s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+        form = "%(asctime)s.%(msecs)03dZ %(levelname)-8s %(name)s: %(message)s"
+        super().__init__(form, "%Y-%m-%dT%H:%M:%S")
         self.converter = time.gmtime
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- logging's name

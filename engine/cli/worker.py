@@ -1,4 +1,4 @@
-"""`engine worker`: runs an app's workflows on Kafka. Only reads what it is told, and hands over to engine.node."""
+"""`engine worker`: runs an app's workflows on Kafka. Only reads what it is told; the work is engine.node's."""
 
 from collections.abc import Callable
 from functools import partial
@@ -49,10 +49,11 @@ def _option(setting: Declared) -> Callable[[F], F]:
 @click.argument("application", metavar="PACKAGE.MODULE:APP")
 @settings_options
 @click.pass_context
-def worker(context: click.Context, application: str, **values: Any) -> None:
+def worker(context: click.Context, /, application: str, **values: Any) -> None:
     """Run the workflows and activities of PACKAGE.MODULE:APP until SIGTERM or SIGINT.
 
-    Start as many as there is work for, on as many machines: they share the partitions, and take over from each other.
+    Start as many as there is work for, on as many machines: they share the partitions and take over
+    from each other.
     """
     try:
         properties = load_properties(values["config"]) if values["config"] else {}

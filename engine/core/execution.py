@@ -8,7 +8,6 @@ Rules
 """
 
 import inspect
-import traceback
 from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from engine.core import limits, matching
 from engine.core.awaiting import EventWait, Mailbox, OpenCall
 from engine.core.context import WorkflowContext
+from engine.core.failing import failure_from
 from engine.core.registry import Registry, WorkflowDefinition
 from engine.core.tasks import Task
 from engine.core.values import decode_value, encode_value
@@ -405,20 +405,6 @@ class Execution:
     def _fail(self, failure: Failure) -> None:
         self.close()
         self._proposals.append((ac.FailInstance(failure=failure), None))
-
-
-def failure_from(error: BaseException) -> Failure:
-    """An exception as a value, without the engine's own frames."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "/engine/core/" not in f.filename]
-    stack = "".join(traceback.format_list(frames))
-    return failure_of(type(error).__name__, _text_of(error), stack)
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as problem:  # noqa: BLE001 -- even an error's text is the user's code
-        return f"an error whose text can't be had: its __str__ raised {type(problem).__name__}"
 
 
 def _timed_out(name: str) -> TimeoutError:

@@ -7,6 +7,8 @@ from datetime import timedelta
 from engine.core import limits
 from engine.model import failure
 
+TYPES_MAX = 100
+
 
 class RetryPolicy:
     """How often, and after what waits, a failed activity or child workflow is tried again.
@@ -38,12 +40,19 @@ class RetryPolicy:
         is_count = isinstance(max_number_of_attempts, int)
         if not is_count or not 1 <= max_number_of_attempts <= limits.RETRY_ATTEMPTS_MAX:
             message = (
-                f"expected max_number_of_attempts to be a whole number from 1 to {limits.RETRY_ATTEMPTS_MAX:,}, "
+                f"expected max_number_of_attempts as a whole number from 1 to {limits.RETRY_ATTEMPTS_MAX:,}, "
                 f"but got {max_number_of_attempts!r}"
             )
             raise ValueError(message)
         if not 1 <= coefficient < math.inf:
-            message = f"expected backoff_coefficient to be a number of at least 1, but got {backoff_coefficient!r}"
+            message = f"expected a finite backoff_coefficient of at least 1, but got {backoff_coefficient!r}"
+            raise ValueError(message)
+        types = tuple(non_retryable_error_types)
+        if len(types) > TYPES_MAX or any(len(each.encode()) > limits.NAME_BYTES_MAX for each in types):
+            message = (
+                f"expected at most {TYPES_MAX} non_retryable_error_types of at most {limits.NAME_BYTES_MAX} bytes, "
+                f"but got {len(types)}"
+            )
             raise ValueError(message)
         self.spec = failure.RetryPolicy(
             attempts_max=max_number_of_attempts,
@@ -67,7 +76,10 @@ def milliseconds(what: str, span: timedelta) -> int:
 def _type_names(kinds: Sequence[str | type[BaseException]]) -> tuple[str, ...]:
     # The policy is recorded with every call: what can't be, or not within bounds, is refused here.
     if isinstance(kinds, str) or len(kinds) > limits.NON_RETRYABLE_TYPES_MAX:
-        message = f"expected at most {limits.NON_RETRYABLE_TYPES_MAX} non_retryable_error_types, but got {kinds!r:.100}"
+        message = (
+            f"expected non_retryable_error_types to be a list of at most {limits.NON_RETRYABLE_TYPES_MAX}, "
+            f"but got {kinds!r:.100}"
+        )
         raise ValueError(message)
     names = tuple(kind if isinstance(kind, str) else kind.__name__ for kind in kinds)
     for name in names:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
-from engine.core import limits
-
 from typing_extensions import override
+
+from engine.core import limits
 
 T = TypeVar("T")
 
@@ -77,9 +77,10 @@ class CompositeTask(Task[T]):
             message = "expected each task once, but one is given twice"
             raise ValueError(message)
         self._tasks = tasks
-        # A task settles its composites by calling them: too deep a nest would overflow the stack of the owner.
-        self._height = 1 + max((task._height for task in tasks), default=0)  # noqa: SLF001
-        limits.check("the nesting of when_all and when_any", self._height, limits.NESTED_TASKS_MAX, "nest less deeply")
+        # A task settles its composites by calling them: too deep a nest would overflow the owner's stack.
+        self._height = 1 + max((task._height for task in tasks), default=0)
+        what = "the nesting of when_all and when_any"
+        limits.check(what, self._height, limits.NESTED_TASKS_MAX, "nest less deeply")
 
     def get_tasks(self) -> list[Task[Any]]:
         """The tasks this one is made of, in the order given."""

@@ -15,7 +15,7 @@ from engine.model import actions as ac
 from engine.model import commands as cm
 from engine.model import effects as ef
 from engine.model import events as ev
-from engine.model.failure import Failure, ParentLink, Payload, failure_of
+from engine.model.failure import Failure, ParentLink, Payload, cut, failure_of
 from engine.model.ids import call_id_of, child_instance_id_of, run_id_of_continuation
 from engine.model.state import InstanceState, RunStub
 
@@ -162,7 +162,7 @@ class _TurnTaker:
 
     def _defer(self, state: InstanceState, stall: tuple[str, str]) -> Turn:
         if state.stall is None:
-            self.add(ev.InstanceStalled(reason=stall[0], detail=stall[1]))
+            self.add(ev.InstanceStalled(reason=stall[0], detail=cut(stall[1], limits.REASON_BYTES_MAX)))
         if state.deferred >= limits.DEFERRED_INPUTS_MAX:
             text = (
                 f"expected at most {limits.DEFERRED_INPUTS_MAX:,} inputs deferred by a stall ({state.stall})"

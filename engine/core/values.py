@@ -106,7 +106,7 @@ def _usable(kind: object) -> object:
     if not _has_shape(kind):
         return None
     try:
-        msgspec.json.Decoder(kind, dec_hook=_shape)  # type: ignore[call-overload]  # any annotation may stand here
+        msgspec.json.Decoder(kind, dec_hook=_shape)
     except TypeError:
         # `Order | dict` and the like can't be told apart; then plain JSON values are what the author meant.
         return None

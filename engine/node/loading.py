@@ -1,7 +1,6 @@
 """From `package.module:attribute` to an app that can be run. Says what is wrong before any worker starts."""
 
 import importlib
-import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,12 +35,13 @@ def load_app(reference: str) -> WorkflowRuntime:
 
 
 def _import(name: str) -> Any:
+    here = Path.cwd()
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             message = (
-                f"expected a module {name!r}, but there is no {error.name!r} in {Path.cwd()} or on Python's path; "
+                f"expected a module {name!r}, but there is no {error.name!r} in {here} or on Python's path; "
                 "change to the directory that holds it, or install it"
             )
             raise ConfigurationError(message) from error

@@ -121,10 +121,8 @@ def _open_when_reachable(assignment: Assignment, slot: Slot, stop: StopRequest) 
     while not stop.asked.is_set():
         try:
             return open_ports(settings, slot)
-        except LogUnavailableFault as fault:
-            log.warning("%s; again in %.0f s", fault, RETRY_SECONDS)
-        except KafkaException as problem:
-            fault = fault_of(problem, "open the topics")
+        except (LogUnavailableFault, KafkaException) as problem:
+            fault = fault_of(problem, "open the topics") if isinstance(problem, KafkaException) else problem
             if not isinstance(fault, LogUnavailableFault):
                 raise fault from problem
             log.warning("%s; again in %.0f s", fault, RETRY_SECONDS)
@@ -137,5 +135,6 @@ def _whereabouts(worker: Worker, slot: Slot) -> dict[str, object]:
 
 
 def _give_up() -> None:
-    log.error("the worker did not stop in %.1f s; what it had not committed is derived again", STOP_SECONDS_MAX)
+    text = "the worker did not stop in %.1f s; what it had not committed is derived again"
+    log.error(text, STOP_SECONDS_MAX)
     end_process(FAULT_EXIT)

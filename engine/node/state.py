@@ -1,7 +1,8 @@
-"""A worker's place on its machine: a numbered slot of the state directory, and the member id that goes with it.
+"""A worker's place on its machine: a numbered slot of the state directory, and the member id with it.
 
-The slot, its caches and its member id outlive the process, so that a restart finds its partitions and their caches
-where it left them. A slot is never shared: the kernel lets go of it when the last process that has it is gone.
+The slot, its caches and its member id outlive the process, so that a restart finds its partitions and
+their caches where it left them. A slot is never shared: the kernel lets go of it when the last process
+that has it is gone.
 """
 
 import fcntl
@@ -57,7 +58,9 @@ def take_slots(directory: Path, count: int) -> list[Slot]:
             slots.append(Slot(directory, number, descriptor))
     for slot in slots:
         slot.close()
-    message = f"expected {count} free slots of {SLOTS_MAX} in {directory}, but only {len(slots)} are; stop other workers"
+    message = (
+        f"expected {count} free slots in {directory}, but of {SLOTS_MAX} only {len(slots)} are; stop others"
+    )
     raise ConfigurationError(message)
 
 
@@ -77,7 +80,7 @@ def _lock(path: Path) -> int | None:
 
 
 def _member(directory: Path, number: int) -> str:
-    """Not by the process id, which is another after a restart: Kafka would take the process for a new member."""
+    """Without the process id, which a restart changes: Kafka would take the process for a new member."""
     host = re.sub(r"[^a-zA-Z0-9._-]", "-", socket.gethostname())[:HOST_LENGTH_MAX]
     digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:DIGEST_LENGTH]
     return f"{host}-{digest}-{number}"

@@ -1,11 +1,11 @@
 """Keeps worker processes running: forks them, starts again at once what dies, passes on the end.
 
-It has one thread and never opens a Kafka client or a store: forking copies locks, but not the threads that hold them.
-What a worker imports is imported before the first fork, so that a restart costs milliseconds and not a second.
+It has one thread and never opens a Kafka client or a store: forking copies locks, but not the threads that
+hold them. What a worker imports is imported before the first fork: a restart costs milliseconds, not a second.
 
 Rules
-* A child that dies is started again in the same slot: at once, and with a growing pause where it keeps dying young.
-* A child that ends with CONFIGURATION_EXIT would end so again: the supervisor stops all and ends with that code.
+* A child that dies is started again in its slot: at once, and with a growing pause where it keeps dying young.
+* A child that ends with CONFIGURATION_EXIT would do so again: the supervisor stops all and ends with that code.
 * A child never outlives the supervisor, however that ends: nobody would start it again, nor stop it.
 """
 
@@ -179,7 +179,7 @@ class Supervisor:
             return
         for child in self._children:
             if child.pid:
-                log.error("worker process did not stop in time, and is killed", extra={"slot": child.slot.number})
+                log.error("worker process not stopped in time, and killed", extra={"slot": child.slot.number})
                 os.kill(child.pid, signal.SIGKILL)
         self._stop_deadline += STOP_SECONDS
 

@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
@@ -22,18 +23,20 @@ STOP_SECONDS = 3.5
 WATCHDOG_SECONDS = 1.0
 
 
-class ClosableLog(Log):
+class ClosableLog(Log, Protocol):
     """A log that a worker opened and must close."""
 
     def close(self) -> None:
         """Leaves the group and lets go of everything."""
+        ...
 
 
-class ClosableSource(CommandSource):
+class ClosableSource(CommandSource, Protocol):
     """A source that a worker opened and must close."""
 
     def close(self) -> None:
         """Leaves its group."""
+        ...
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,12 +20,16 @@ from engine.codec.topics import FROM_HEADER, IngressSource, format_source, parti
 from engine.core import limits
 from engine.model.commands import RefuseRecord
 from engine.model.effects import Reason
+from engine.model.failure import cut
 from engine.partition.ports import Append, Appended, Appender, Clock, CommandSource, Record
 
 WINDOW_RECORDS = 256
 STANDSTILL_MS = 1_000
 COMMIT_INTERVAL_MS = 50
 HELD_RECORDS_MAX = 20_000
+# What no command may have can't be replayed either: of that, the dead letter keeps the beginning.
+REFUSED_KEY_BYTES_MAX = 4_096
+REFUSED_VALUE_BYTES_MAX = 890_000
 
 
 class _Sent(msgspec.Struct, gc=False):
@@ -153,8 +157,16 @@ class Ingress:
         instance_id = record.key.decode("utf-8", "replace")
         if limits.invalid_instance_id(instance_id) is not None:
             instance_id = "unknown"
+        key, value = record.key[:REFUSED_KEY_BYTES_MAX], record.value or b""
+        if len(value) > REFUSED_VALUE_BYTES_MAX:
+            detail = f"{detail} (the dead letter holds {REFUSED_VALUE_BYTES_MAX:,} of {len(value):,} bytes)"
+            value = value[:REFUSED_VALUE_BYTES_MAX]
         refusal = RefuseRecord(
-            instance_id=instance_id, reason=reason.value, detail=detail, key=record.key, value=record.value
+            instance_id=instance_id,
+            reason=reason.value,
+            detail=cut(detail, limits.REASON_BYTES_MAX),
+            key=key,
+            value=value,
         )
         return avro.encode_command(refusal), instance_id
 

@@ -40,6 +40,7 @@ from engine.partition.timers import BrokerClock, Timers
 # Refusals that nobody outside has to hear of: a result or timer that came too late, or twice.
 _SILENT = frozenset({ef.Reason.UNKNOWN_CALL, ef.Reason.SUPERSEDED})
 _STARTS = (cm.StartInstance, cm.StartChild)
+PURGES_MAX = 500
 
 
 class Counters(msgspec.Struct):
@@ -186,8 +187,9 @@ class Turns:
                 last_sequence=effect.last_sequence,
             )
         )
-        # The first tombstone goes with this commit: a restore that meets it drops the whole run.
-        self._purge(batch, 1)
+        # The first tombstone goes with this commit: a restore that meets it drops the whole run. The checkpoint names
+        # every purge under way, so their number is bounded too.
+        self._purge(batch, 1 if len(self.purges) <= PURGES_MAX else effect.last_sequence)
 
     def _collect_end(self, effect: ef.RunEnded, batch: Batch, past_sums: dict[str, int]) -> None:
         batch.is_urgent = True

@@ -1,4 +1,4 @@
-"""What only the embedded log promises: one owner, clients in other processes, nothing told is lost by a kill."""
+"""What only the embedded log promises: one owner, clients in other processes, a kill that loses nothing."""
 
 import os
 import signal
@@ -120,7 +120,7 @@ def test_a_forked_child_does_not_keep_the_directory_of_a_closed_owner(directory:
 def test_another_number_of_partitions_is_refused(directory: Path) -> None:
     EmbeddedLog(directory, partitions=2).close()
 
-    with pytest.raises(ConfigurationError, match="expected 3 partitions of .*, but the log has 2"):
+    with pytest.raises(ConfigurationError, match="but the log has 2"):
         EmbeddedLog(directory, partitions=3)
     EmbeddedLog(directory, partitions=2).close()
 
