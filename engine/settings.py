@@ -1,4 +1,4 @@
-"""Every setting of a worker, declared once: name, default, unit, bounds, what for. Reads no environment itself.
+"""Every setting of a worker, declared once: name, default, unit, bounds, what for. Reads no environment.
 
 The command line, the environment variables and the reference in the documentation are made from `declared()`.
 """
@@ -72,7 +72,7 @@ class Settings:
     namespace: str = _setting(_KAFKA.namespace, "The first part of all topics' names.")
     partitions: int = _setting(
         _KAFKA.partitions,
-        "Partitions of inbox and history, fixed when they are created: the most processes that share the work.",
+        "Partitions of inbox and history, fixed at their creation: the most processes that share the work.",
         bounds=(1, 10_000),
     )
     dev: bool = _setting(

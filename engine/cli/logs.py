@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime
 
 import msgspec
+from typing_extensions import override
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -14,6 +15,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 class JsonFormatter(logging.Formatter):
     """One JSON object per record: time, level, logger, message, process, what `extra` says, an error."""
 
+    @override
     def format(self, record: logging.LogRecord) -> str:
         """See `logging`. Never more than one line."""
         fields: dict[str, object] = {
@@ -38,6 +40,7 @@ class TextFormatter(logging.Formatter):
         super().__init__(form, "%Y-%m-%dT%H:%M:%S")
         self.converter = time.gmtime
 
+    @override
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- logging's name
         """See `logging`."""
         extras = [f"{name}={value}" for name, value in vars(record).items() if name not in _STANDARD]

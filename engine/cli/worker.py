@@ -1,4 +1,4 @@
-"""`engine worker`: runs an app's workflows on Kafka. Only reads what it is told; the work is engine.node's."""
+"""`engine worker`: runs an app's workflows on Kafka. Only reads what it is told: engine.node works."""
 
 from collections.abc import Callable
 from functools import partial

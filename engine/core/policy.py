@@ -47,7 +47,7 @@ class RetryPolicy:
         if not 1 <= coefficient < math.inf:
             message = f"expected a finite backoff_coefficient of at least 1, but got {backoff_coefficient!r}"
             raise ValueError(message)
-        types = tuple(non_retryable_error_types)
+        types = _type_names(non_retryable_error_types)
         if len(types) > TYPES_MAX or any(len(each.encode()) > limits.NAME_BYTES_MAX for each in types):
             message = (
                 f"expected at most {TYPES_MAX} non_retryable_error_types of at most {limits.NAME_BYTES_MAX} bytes, "
@@ -60,7 +60,7 @@ class RetryPolicy:
             backoff_coefficient=coefficient,
             interval_ms_max=_optional("max_retry_interval", max_retry_interval),
             timeout_ms=_optional("retry_timeout", retry_timeout),
-            non_retryable_types=_type_names(non_retryable_error_types),
+            non_retryable_types=types,
         )
 
 

@@ -21,6 +21,7 @@ from engine.model.state import InstanceState, RunStub
 
 STALL_NONDETERMINISM = "NonDeterminism"
 STALL_HISTORY_LIMIT = "HistoryLimitExceeded"
+STALL_CRASHED = "WorkerCrashed"
 
 # A stalled run still obeys these; everything else is deferred until it can go on.
 _HEEDED_WHEN_STALLED = frozenset(
@@ -90,6 +91,13 @@ def unstall(seat: Seat, moment: Moment, registry: Registry) -> Turn:
     taker = _TurnTaker(seat, moment, registry)
     taker.add(ev.InstanceUnstalled())
     return taker.turn
+
+
+def quarantine(seat: Seat, command: cm.Command, moment: Moment, registry: Registry) -> Turn:
+    """The turn of a record that must not be tried again: a stall, or a refusal where there is no run to stall."""
+    taker = _TurnTaker(seat, moment, registry)
+    detail = f"{type(command).__name__} ended the worker's process three times; mend the code and start the worker again"
+    return taker.quarantine(command, detail)
 
 
 def open_effects(state: InstanceState) -> list[ef.Effect]:
@@ -170,6 +178,14 @@ class _TurnTaker:
             self.turn.rejected = ef.Rejected(ef.Reason.DEFERRED_LIMIT, f"{text}; end the stall or terminate")
         else:
             self.add(ev.InputDeferred(record=self._moment.record))
+        return self.turn
+
+    def quarantine(self, command: cm.Command, detail: str) -> Turn:
+        """Stalls the run with this input deferred; without a run, refuses it."""
+        state = self.seat.state
+        if state is not None and self.seat.is_live:
+            return self._defer(state, (STALL_CRASHED, detail))
+        self._reject(command, ef.Rejected(ef.Reason.WORKER_CRASHED, detail))
         return self.turn
 
     # --- decisions that are no event ---

@@ -24,6 +24,7 @@ class Reason(StrEnum):
     TOO_LARGE = "TooLarge"
     INVALID_VALUE = "InvalidValue"
     NOT_ALLOWED = "NotAllowed"
+    WORKER_CRASHED = "WorkerCrashed"
 
 
 class Rejected(msgspec.Struct, frozen=True, gc=False):

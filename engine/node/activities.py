@@ -24,6 +24,7 @@ from engine.errors import LimitExceededError, NonRetryableError
 from engine.model.commands import ActivityResult, CompleteActivity, FailActivity
 from engine.model.effects import RunActivity
 from engine.model.failure import Failure, Payload, failure_of
+from engine.node.isolation import IsolatedRunner
 from engine.partition.ports import Append
 
 AppendFunction = Callable[[Append], None]
@@ -48,13 +49,16 @@ class ActivityPool:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._processes: ProcessPoolExecutor | None = None
         self._is_closed = False
+        self._isolated = IsolatedRunner(run_attempt, self._finish)
         self._kinds = {name: self._kind_of(definition) for name, definition in registry.activities.items()}
 
-    def run(self, call: RunActivity, partition: int) -> None:
+    def run(self, call: RunActivity, partition: int, is_isolated: bool) -> None:
         """Begins an attempt; its outcome is appended to the inbox of `partition`. Called by the owners' thread."""
         self.started += 1
         kind = self._kinds.get(call.name, "unknown")
-        if kind == "thread":
+        if is_isolated and kind != "unknown":
+            self._isolated.run(self._registry.activities[call.name], call, partition)
+        elif kind == "thread":
             if self._idle <= self._queue.qsize() and len(self._threads) < self._threads_max:
                 self._add_thread()
             self._queue.put((call, partition))
@@ -75,6 +79,7 @@ class ActivityPool:
     def close(self) -> None:
         """Takes up nothing more. What is running is left to itself: its result is of no use to this process."""
         self._is_closed = True
+        self._isolated.close()
         for _ in self._threads:
             self._queue.put(None)
         if self._loop is not None:
@@ -155,9 +160,12 @@ class ActivityPool:
 
 
 def run_attempt(definition: ActivityDefinition, call: RunActivity) -> Payload | Failure | None:
-    """Runs a sync activity to its outcome, whatever that is."""
+    """Runs an activity to its outcome, whatever that is."""
     try:
-        return encode_value(_call(definition, call), f"the result of activity {call.name!r}")
+        value = _call(definition, call)
+        if inspect.iscoroutine(value):
+            value = asyncio.run(value)
+        return encode_value(value, f"the result of activity {call.name!r}")
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- an activity's error is its outcome
         return _failure_from(error)
 

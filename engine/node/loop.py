@@ -9,10 +9,11 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
-from engine.errors import ConfigurationError, EngineError, LogDamagedFault
+from engine.errors import CacheCorruptFault, ConfigurationError, EngineError, LogDamagedFault
 from engine.partition.context import OwnerContext
 from engine.partition.owner import Owner, OwnerStatus
 from engine.partition.ports import Claim, Clock, CommitResult, Log, Record, Store
@@ -71,7 +72,7 @@ class OwnerLoop:
         self._take_opened()
         self._process(self._poll())
         for owner in list(self.owners.values()):
-            owner.tick()
+            self._drive(owner, owner.tick)
         for claim, result in self._log.commit_results():
             self._take_result(claim, result)
         self._bury()
@@ -128,6 +129,7 @@ class OwnerLoop:
     def _claim(self, partition: int) -> None:
         began = time.monotonic()
         claim: Claim | None = None
+        store: Store | None = None
         try:
             claim = self._log.claim(partition)
             store = self._open_store(partition)
@@ -136,6 +138,9 @@ class OwnerLoop:
         except BaseException as error:  # noqa: BLE001 -- told to the loop, which judges it
             if claim is not None:
                 self._log.release(claim)
+            if store is not None:
+                # Left open, it would lock the next claim out of its own cache.
+                store.close()
             self._opened.put(_Opened(partition, None, error))
         else:
             seconds = time.monotonic() - began
@@ -198,13 +203,20 @@ class OwnerLoop:
         for partition, mine in by_partition.items():
             owner = self.owners.get(partition)
             if owner is not None:
-                owner.process(mine)
+                self._drive(owner, partial(owner.process, mine))
+
+    def _drive(self, owner: Owner, work: Callable[[], None]) -> None:
+        """A cache that proves corrupt costs its partition a new claim, which rebuilds it; the neighbours flow."""
+        try:
+            work()
+        except CacheCorruptFault as fault:
+            owner.status, owner.lost_reason = OwnerStatus.LOST, f"cache: {fault}"
 
     def _take_result(self, claim: Claim, result: CommitResult) -> None:
         owner = self.owners.get(claim.partition)
         if owner is None or owner.claim.token != claim.token:
             return
-        owner.on_commit_result(result, time.time_ns() // 1_000_000)
+        self._drive(owner, partial(owner.on_commit_result, result, time.time_ns() // 1_000_000))
         if owner.status is OwnerStatus.LIVE:
             self._failures.pop(claim.partition, None)
 

@@ -1,11 +1,11 @@
 """Keeps worker processes running: forks them, starts again at once what dies, passes on the end.
 
 It has one thread and never opens a Kafka client or a store: forking copies locks, but not the threads that
-hold them. What a worker imports is imported before the first fork: a restart costs milliseconds, not a second.
+hold them. What a worker imports is imported before the first fork, to restart in milliseconds.
 
 Rules
-* A child that dies is started again in its slot: at once, and with a growing pause where it keeps dying young.
-* A child that ends with CONFIGURATION_EXIT would do so again: the supervisor stops all and ends with that code.
+* A child that dies is started again in its slot: at once, or after a growing pause where it keeps dying young.
+* A child that ends with CONFIGURATION_EXIT would do so again: the supervisor stops all and ends with it too.
 * A child never outlives the supervisor, however that ends: nobody would start it again, nor stop it.
 """
 

@@ -12,6 +12,7 @@ import msgspec
 from engine.core.registry import Registry
 from engine.node.activities import ActivityPool
 from engine.node.loop import OwnerLoop, StoreOpener, SystemClock
+from engine.partition.careful import Exam
 from engine.partition.context import OwnerContext, OwnerSettings
 from engine.partition.ingress import Ingress
 from engine.partition.ports import CommandSource, Log
@@ -65,7 +66,9 @@ class Worker:
         self._failure: BaseException | None = None
         self.pool = ActivityPool(registry, ports.log.append, settings.activity_threads_max)
         clock = SystemClock()
-        context = OwnerContext(registry=registry, settings=settings.owner, run_activity=self.pool.run)
+        context = OwnerContext(
+            registry=registry, settings=settings.owner, run_activity=self.pool.run, exam=Exam()
+        )
         self.loop = OwnerLoop(ports.log, ports.open_store, context, clock)
         self._clock = clock
         self._appender = ports.log.appender()

@@ -6,6 +6,7 @@ import msgspec
 
 from engine.core.registry import Registry
 from engine.model.effects import RunActivity
+from engine.partition.careful import Exam
 
 
 class OwnerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,8 +26,9 @@ class OwnerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OwnerContext(msgspec.Struct, frozen=True, kw_only=True):
-    """The app's code, and where its activities go: (call, partition)."""
+    """The app's code, where its activities go (call, partition, whether in a process of their own), and who is on trial."""
 
     registry: Registry
     settings: OwnerSettings
-    run_activity: Callable[[RunActivity, int], None]
+    run_activity: Callable[[RunActivity, int, bool], None]
+    exam: Exam

@@ -20,6 +20,7 @@ from engine.codec import avro
 from engine.errors import LogDamagedFault
 from engine.model.checkpoint import Checkpoint
 from engine.partition.batch import Batch, digest_of_record
+from engine.partition.careful import LIVES_BEFORE_CARE, Care, poison_offset
 from engine.partition.context import OwnerContext
 from engine.partition.outbox import Outbox, OutMessage
 from engine.partition.ports import (
@@ -74,6 +75,8 @@ class Owner:
         self._is_suspect = False
         self._last_tick_ms = clock.monotonic_ms()
         self._encoded = b""
+        self._care = Care(context.exam, claim.partition)
+        self._poison: Record | None = None
 
     # --- claim ---
 
@@ -93,11 +96,20 @@ class Owner:
         self._batch = Batch(self._checkpoint.batch + 1)
         for torn in restored.torn:
             self._batch.put_back(torn.key, torn.value)
+        self._care.begin(self._checkpoint, claim.inbox_end)
+        self.turns.isolates_activities = self._checkpoint.lives >= LIVES_BEFORE_CARE
+        poison = poison_offset(restored.checkpoint)
+        if poison is not None:
+            self._poison = log.read_inbox(claim, poison)
         return restored
 
     def start(self) -> None:
         """Sends the claim's first commit. Nothing is dispatched before it is in the log."""
-        self.turns.retry_stalled(self._batch, self._checkpoint.offset)
+        is_new_build = self._checkpoint.build != self._settings.build
+        self.turns.retry_stalled(self._batch, self._checkpoint.offset, is_new_build=is_new_build)
+        self._checkpoint = msgspec.structs.replace(self._checkpoint, build=self._settings.build)
+        if self._poison is not None:
+            self.turns.quarantine(self._poison, self._batch)
         self._begin_commit()
 
     def _verify(self, checkpoint: Checkpoint | None) -> None:
@@ -149,7 +161,8 @@ class Owner:
 
     def process(self, records: list[Record]) -> None:
         """Takes the turns of these inbox records, as far as the bound of uncommitted ones allows."""
-        if self._backlog:
+        self._mind_standstill(self._clock.monotonic_ms())
+        if self._backlog or (records and self._care.applies_to(records[0].offset)):
             self._backlog.extend(records)
             records = []
         room = self._room()
@@ -160,6 +173,8 @@ class Owner:
 
     def _room(self) -> int:
         if self._is_suspect or self.status not in (OwnerStatus.CATCHING_UP, OwnerStatus.LIVE):
+            return 0
+        if not self._care.may_take_turns:
             return 0
         in_flight = self._in_flight[0].inputs if self._in_flight is not None else 0
         return max(0, self._checkpoint.uncommitted_records_max - in_flight - self._batch.inputs)
@@ -194,11 +209,10 @@ class Owner:
         """Does what is due: a backlog, timers, a commit, the end of a stop."""
         if self.status in (OwnerStatus.LOST, OwnerStatus.CLOSED):
             return
-        if self._backlog:
-            room = self._room()
-            self._take([self._backlog.popleft() for _ in range(min(room, len(self._backlog)))])
         now_ms = self._clock.monotonic_ms()
         self._mind_standstill(now_ms)
+        if self._backlog:
+            self._work_off()
         if self.status is OwnerStatus.LIVE and not self._is_suspect:
             self._fire_timers(now_ms)
             self._send_outbox(self._checkpoint_upto())
@@ -206,11 +220,25 @@ class Owner:
         if self._in_flight is None and self._is_commit_due(now_ms):
             self._begin_commit()
 
+    def _work_off(self) -> None:
+        room = self._room()
+        if not room:
+            return
+        first = self._backlog[0]
+        if not self._care.applies_to(first.offset):
+            self._take([self._backlog.popleft() for _ in range(min(room, len(self._backlog)))])
+        elif self._in_flight is None and self._care.is_marked(first.offset):
+            self._take([self._backlog.popleft()])
+            self._begin_commit()
+        elif self._in_flight is None:
+            self._checkpoint = self._care.mark(self._checkpoint, first.offset)
+            self._begin_commit()
+
     def next_wake_ms(self) -> int:
         """How long, in ms from now, there is nothing to do but for new records."""
         now_ms = self._clock.monotonic_ms()
         wake = 100
-        if self._backlog and self._room():
+        if self._backlog and self._room() and self._in_flight is None:
             return 0
         if self._in_flight is not None:
             wake = 1
@@ -239,6 +267,7 @@ class Owner:
         """A process that lives on with this inbox does not die of it."""
         if self._checkpoint.lives and now_ms - self._live_since_ms >= self._settings.lives_forgiven_ms:
             self._checkpoint = msgspec.structs.replace(self._checkpoint, lives=0)
+            self.turns.isolates_activities = False
 
     # --- commit ---
 
@@ -297,6 +326,8 @@ class Owner:
         self._store.write(puts, deletes, position)
         self._checkpoint = checkpoint
         self._is_suspect = False
+        if checkpoint.offset >= checkpoint.trying_offset:
+            self._care.survived()
         self.turns.committed(batch)
         self._after_commit(batch, checkpoint, now_ms)
 
@@ -352,6 +383,7 @@ class Owner:
         self._release()
 
     def _release(self) -> None:
+        self._care.survived()
         if self.turns is not None:
             self.turns.close()
         self._log.release(self.claim)

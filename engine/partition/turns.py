@@ -13,11 +13,13 @@ from engine.codec.topics import IngressSource, history_key, parse_out_key, parti
 from engine.core.apply import account, key_digest
 from engine.core.decide import Seat
 from engine.core.turn import (
+    STALL_CRASHED,
     STALL_NONDETERMINISM,
     Moment,
     Turn,
     needs_execution,
     open_effects,
+    quarantine,
     replay,
     take_turn,
     unstall,
@@ -73,6 +75,7 @@ class Turns:
         self._identity = identity
         self._registry = context.registry
         self._run_activity = context.run_activity
+        self.isolates_activities = False
         self._marks = Marks(None)
         self._keys = KeyCount()
         self._is_dispatching = False
@@ -120,18 +123,20 @@ class Turns:
         seat = self.seats.seat(command.instance_id)
         if needs_execution(seat, command):
             self.seats.replay(seat)
+        return take_turn(seat, command, self._moment(record, command), self._registry)
+
+    def _moment(self, record: Record, command: cm.Command) -> Moment:
         new_run_id = ""
         if isinstance(command, _STARTS):
             new_run_id = run_id_of_start(
                 self._identity.inbox_topic_id, self.partition, record.offset, record.timestamp_ms
             )
-        moment = Moment(
+        return Moment(
             offset=record.offset,
             timestamp_ms=record.timestamp_ms,
             new_run_id=new_run_id,
             record=record.value or b"",
         )
-        return take_turn(seat, command, moment, self._registry)
 
     def _collect(self, turn: Turn, batch: Batch) -> None:
         seat, state = turn.seat, turn.seat.state
@@ -163,7 +168,7 @@ class Turns:
 
     def _collect_activity(self, effect: ef.RunActivity, batch: Batch, past_sums: dict[str, int]) -> None:
         if self._is_dispatching:
-            self._run_activity(effect, self.partition)
+            self._run_activity(effect, self.partition, self.isolates_activities)
 
     def _collect_timer(self, effect: ef.ArmTimer, batch: Batch, past_sums: dict[str, int]) -> None:
         if self._is_dispatching:
@@ -277,7 +282,7 @@ class Turns:
                 continue
             for effect in open_effects(state):
                 if isinstance(effect, ef.RunActivity):
-                    self._run_activity(effect, self.partition)
+                    self._run_activity(effect, self.partition, self.isolates_activities)
                 elif isinstance(effect, ef.ArmTimer):
                     self.timers.arm(effect)
 
@@ -298,10 +303,33 @@ class Turns:
             appends.append(Append(self.partition, timer.instance_id.encode(), avro.encode_command(command)))
         return appends
 
-    def retry_stalled(self, batch: Batch, offset: int) -> None:
-        """Runs that stalled for their code get another chance with today's, and what was deferred follows."""
+    def quarantine(self, record: Record, batch: Batch) -> None:
+        """A record that has killed its owners stalls its instance; one without an instance is a dead letter."""
+        self.next_offset = record.offset + 1
+        self._last = record
+        batch.inputs += 1
+        source = source_of(record)
+        if source is not None and self._marks.judge(source) is not Verdict.NEW:
+            return
+        try:
+            command = avro.decode_command(record.value or b"")
+        except avro.UndecodableError as error:
+            self._dead_letter(batch, record, ef.Rejected(error.reason, error.detail), None)
+            return
+        seat = self.seats.seat(command.instance_id)
+        turn = quarantine(seat, command, self._moment(record, command), self._registry)
+        self._collect(turn, batch)
+        if turn.rejected is not None:
+            self._refused(batch, record, command, turn.rejected)
+
+    def retry_stalled(self, batch: Batch, offset: int, *, is_new_build: bool) -> None:
+        """Runs that stalled for their code get another chance with today's, and what was deferred follows.
+
+        What killed the process is tried again only with other code.
+        """
         for seat in self.seats:
-            if seat.state is not None and seat.state.stall == STALL_NONDETERMINISM:
+            stall = None if seat.state is None else seat.state.stall
+            if stall == STALL_NONDETERMINISM or (stall == STALL_CRASHED and is_new_build):
                 self._retry_stalled(seat, batch, offset)
 
     def _retry_stalled(self, seat: Seat, batch: Batch, offset: int) -> None:

@@ -1,0 +1,59 @@
+"""What a client asks of a log: publish a command, read and tail committed history, read dead letters.
+
+Kafka and the embedded log implement it. Nothing uncommitted ever comes through here.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from typing import Protocol
+
+from engine.partition.ports import Record
+
+
+class HistoryTail(Protocol):
+    """Committed history as it grows. One thread uses it."""
+
+    def follow(self, positions: dict[int, int]) -> None:
+        """From now on `poll` also returns these partitions, from these offsets. Each is followed once."""
+        ...
+
+    def poll(self, timeout_ms: int) -> list[Record]:
+        """Further records, in order per partition; [] when none came in time. Raises a Fault."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of everything."""
+        ...
+
+
+class Connection(Protocol):
+    """A log as clients see it. Any thread."""
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions history has."""
+        ...
+
+    def publish(self, key: bytes, value: bytes) -> "Future[None]":
+        """Appends to `commands`. Done when every replica has it; fails with UnreachableError. Order is kept per key."""
+        ...
+
+    def ends(self) -> dict[int, int]:
+        """By partition, an offset at the end of a commit of history, behind which nothing is committed yet."""
+        ...
+
+    def read_history(self, partition: int, start: int) -> Iterator[list[Record]]:
+        """What is committed at the call, from offset `start`, in batches. Raises UnreachableError."""
+        ...
+
+    def open_tail(self) -> HistoryTail:
+        """A tail that follows nothing yet."""
+        ...
+
+    def read_dead_letters(self) -> Iterator[list[Record]]:
+        """All dead letters that are still kept, partition by partition. Raises UnreachableError."""
+        ...
+
+    def close(self) -> None:
+        """Waits, briefly, for what is being published, and lets go of everything."""
+        ...

@@ -1,0 +1,156 @@
+"""A client's connection to Kafka. It belongs to no group, and writes to no topic but `commands`."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from functools import partial
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from engine.client.errors import UnreachableError, faults_made_public
+from engine.codec.topics import topics_of
+from engine.errors import ConfigurationError
+from engine.kafka.appender import appending_producer, produce
+from engine.kafka.errors import fault_of
+from engine.kafka.reader import BATCH_RECORDS, message_is_good, read_range, reading_consumer, record_of
+from engine.kafka.settings import KafkaSettings, check_properties
+from engine.partition.ports import Append, Record
+
+ANY_PARTITION = -1
+DELIVERY_POLL_S = 0.1
+CLOSE_S = 5.0
+
+
+class KafkaConnection:
+    """Implements `Connection`."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        """Raises UnreachableError, and ConfigurationError where the app's topics do not exist."""
+        check_properties(settings.extra)
+        self._settings = settings
+        self._topics = topics_of(settings.namespace, settings.app)
+        self._admin = AdminClient(settings.client())
+        self._partitions = self._count_partitions()
+        self._producer = appending_producer(settings, only_errors=False)
+        self._is_closed = threading.Event()
+        self._deliveries = threading.Thread(target=self._deliver, name="client-deliveries", daemon=True)
+        self._deliveries.start()
+
+    @property
+    def partitions(self) -> int:
+        """See the port."""
+        return self._partitions[self._topics.history]
+
+    def publish(self, key: bytes, value: bytes) -> "Future[None]":
+        """See the port."""
+        published: Future[None] = Future()
+        try:
+            produce(
+                self._producer,
+                self._topics.commands,
+                Append(ANY_PARTITION, key, value),
+                partial(_delivered, published),
+            )
+        except KafkaException as problem:
+            published.set_exception(UnreachableError(str(fault_of(problem, "publish a command"))))
+        return published
+
+    def ends(self) -> dict[int, int]:
+        """See the port."""
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        return self._offsets(self._topics.history, latest)
+
+    def read_history(self, partition: int, start: int) -> Iterator[list[Record]]:
+        """See the port."""
+        return self._read(self._topics.history, partition, start)
+
+    def open_tail(self) -> "KafkaTail":
+        """See the port."""
+        return KafkaTail(self._settings, self._topics.history)
+
+    def read_dead_letters(self) -> Iterator[list[Record]]:
+        """See the port."""
+        for partition in range(self._partitions[self._topics.deadletter]):
+            yield from self._read(self._topics.deadletter, partition, 0)
+
+    def close(self) -> None:
+        """See the port."""
+        if self._is_closed.is_set():
+            return
+        self._producer.flush(CLOSE_S)
+        self._is_closed.set()
+        self._deliveries.join(CLOSE_S)
+
+    def _count_partitions(self) -> dict[str, int]:
+        names = {self._topics.commands, self._topics.history, self._topics.deadletter}
+        timeout = self._settings.request_timeout_ms / 1000
+        try:
+            topics = self._admin.list_topics(timeout=timeout).topics
+        except KafkaException as problem:
+            text = f"reach Kafka at {self._settings.bootstrap_servers}"
+            raise UnreachableError(str(fault_of(problem, text))) from problem
+        missing = sorted(names - topics.keys())
+        if missing:
+            message = (
+                f"expected the topics of app {self._settings.app!r} at {self._settings.bootstrap_servers}, but "
+                f"{', '.join(missing)} do not exist; 'engine topics apply --app {self._settings.app}' creates them"
+            )
+            raise ConfigurationError(message)
+        return {name: len(topics[name].partitions) for name in names}
+
+    def _offsets(self, topic: str, spec: OffsetSpec) -> dict[int, int]:
+        """By partition. Read committed: the end is then where the first open transaction begins."""
+        places = {TopicPartition(topic, partition): spec for partition in range(self._partitions[topic])}
+        try:
+            futures = self._admin.list_offsets(
+                places,
+                isolation_level=IsolationLevel.READ_COMMITTED,
+                request_timeout=self._settings.request_timeout_ms / 1000,
+            )
+            return {place.partition: future.result().offset for place, future in futures.items()}
+        except KafkaException as problem:
+            raise UnreachableError(str(fault_of(problem, f"list offsets of {topic}"))) from problem
+
+    def _read(self, topic: str, partition: int, start: int) -> Iterator[list[Record]]:
+        earliest = self._offsets(topic, OffsetSpec.earliest())[partition]  # type: ignore[no-untyped-call]
+        latest = self._offsets(topic, OffsetSpec.latest())[partition]  # type: ignore[no-untyped-call]
+        with faults_made_public():
+            yield from read_range(self._settings, topic, partition, (max(start, earliest), latest))
+
+    def _deliver(self) -> None:
+        # A thread of its own, so that an acknowledgement wakes whoever waits for it, whatever the others do.
+        while not self._is_closed.is_set():
+            self._producer.poll(DELIVERY_POLL_S)
+
+
+class KafkaTail:
+    """Implements `HistoryTail`."""
+
+    def __init__(self, settings: KafkaSettings, topic: str) -> None:
+        self._topic = topic
+        self._consumer: Consumer = reading_consumer(settings, f"{topic}.tail", committed=True)
+
+    def follow(self, positions: dict[int, int]) -> None:
+        """See the port."""
+        places = [TopicPartition(self._topic, partition, offset) for partition, offset in positions.items()]
+        self._consumer.incremental_assign(places)
+
+    def poll(self, timeout_ms: int) -> list[Record]:
+        """See the port."""
+        first = self._consumer.poll(timeout_ms / 1000)
+        if first is None:
+            return []
+        messages = [first, *self._consumer.consume(BATCH_RECORDS, 0)]
+        return [record_of(message) for message in messages if message_is_good(message)]
+
+    def close(self) -> None:
+        """See the port."""
+        self._consumer.close()
+
+
+def _delivered(published: "Future[None]", error: KafkaError | None, message: Message) -> None:
+    if error is None:
+        published.set_result(None)
+    else:
+        published.set_exception(UnreachableError(str(fault_of(error, f"publish to {message.topic()}"))))

@@ -1,0 +1,78 @@
+"""Crash pills: records whose turn kills the process. After three deaths an owner goes on tiptoe until it knows which.
+
+Rules
+* A claim counts a life; a clean release, or a minute alive, forgives them. From the third on the owner is careful up to
+  where the inbox ended at its claim.
+* Careful, it commits which record it is about to try, and the how-manieth time, before the turn; and commits the
+  turn's outcome before the next. Meanwhile no other partition of the process takes turns: a death has one suspect.
+* A claim that finds a record tried three times quarantines it before anything else.
+"""
+
+import msgspec
+
+from engine.model.checkpoint import Checkpoint
+
+LIVES_BEFORE_CARE = 3
+TRIES_MAX = 3
+
+
+class Exam:
+    """Which partition of this process has a record under trial."""
+
+    def __init__(self) -> None:
+        self.holder: int | None = None
+
+    def is_free_for(self, partition: int) -> bool:
+        """Whether this partition may take turns now."""
+        return self.holder is None or self.holder == partition
+
+
+class Care:
+    """How careful one owner is, and with which record."""
+
+    def __init__(self, exam: Exam, partition: int) -> None:
+        self._exam = exam
+        self._partition = partition
+        self._end = 0
+        self._marked = -1
+
+    def begin(self, checkpoint: Checkpoint, inbox_end: int) -> None:
+        """The claim's checkpoint, this life counted, decides."""
+        if checkpoint.lives >= LIVES_BEFORE_CARE:
+            self._end = inbox_end
+
+    def applies_to(self, offset: int) -> bool:
+        """Whether this record must be tried on tiptoe."""
+        return offset < self._end
+
+    @property
+    def may_take_turns(self) -> bool:
+        """Whether no other partition has a record under trial."""
+        return self._exam.is_free_for(self._partition)
+
+    def is_marked(self, offset: int) -> bool:
+        """Whether this life has put on record that it tries this one."""
+        return self._marked == offset
+
+    def mark(self, checkpoint: Checkpoint, offset: int) -> Checkpoint:
+        """The checkpoint that says so."""
+        tries = checkpoint.trying_count + 1 if checkpoint.trying_offset == offset else 1
+        self._marked = offset
+        self._exam.holder = self._partition
+        return msgspec.structs.replace(checkpoint, trying_offset=offset, trying_count=tries)
+
+    def survived(self) -> None:
+        """The outcome is on record, or this owner is no more."""
+        if self._exam.holder == self._partition:
+            self._exam.holder = None
+
+
+def poison_offset(checkpoint: Checkpoint | None) -> int | None:
+    """The record that must be quarantined: it was tried three times, and no try has an outcome."""
+    if (
+        checkpoint is None
+        or checkpoint.trying_count < TRIES_MAX
+        or checkpoint.trying_offset != checkpoint.offset + 1
+    ):
+        return None
+    return checkpoint.trying_offset

@@ -1,0 +1,105 @@
+"""What a program must come to, computed without any code of the engine: the simulator's second opinion.
+
+Where timing decides, every allowed answer is listed; nothing else is left open.
+"""
+
+from typing import Any
+
+Entry = Any
+
+
+class OneOf:
+    """Any of these is right."""
+
+    def __init__(self, *entries: Entry) -> None:
+        self.entries = entries
+
+    def __repr__(self) -> str:
+        return f"one of {list(self.entries)}"
+
+
+def outcome_of(program: dict[str, Any], events: list[tuple[str, int]]) -> tuple[str, Entry]:
+    """(status, output or type of failure) of a run of `program` to which `events` are raised, in order."""
+    raised: dict[str, list[int]] = {}
+    for name, value in events:
+        raised.setdefault(name, []).append(value)
+    trace: list[Entry] = list(program.get("trace", []))
+    for op in program["ops"]:
+        if op["op"] == "continue":
+            continue
+        if op["op"] == "fail":
+            return "FAILED", "ProgramError"
+        trace.append(_entry(op, raised))
+    return "COMPLETED", {"trace": trace}
+
+
+def matches(expected: Entry, actual: Entry) -> bool:
+    """Whether `actual` is what was expected, or one of it."""
+    if isinstance(expected, OneOf):
+        return any(matches(entry, actual) for entry in expected.entries)
+    if isinstance(expected, dict):
+        if not isinstance(actual, dict) or expected.keys() != actual.keys():
+            return False
+        return all(matches(value, actual[key]) for key, value in expected.items())
+    if isinstance(expected, list):
+        if not isinstance(actual, list) or len(expected) != len(actual):
+            return False
+        return all(matches(a, b) for a, b in zip(expected, actual, strict=True))
+    return bool(expected == actual)
+
+
+def _entry(op: dict[str, Any], raised: dict[str, list[int]]) -> Entry:
+    kind = op["op"]
+    if kind == "activity":
+        return _call(op)
+    if kind == "fan":
+        return _fan(op["calls"])
+    if kind == "timer":
+        return ["timer", True]
+    if kind == "wait":
+        return _wait(op, raised)
+    if kind == "queue":
+        return raised[op["name"]][: op["count"]]
+    if kind == "race":
+        winners = [0, 1] + ([2] if op["name"] in raised else [])
+        return OneOf(*(["won", winner] for winner in winners))
+    if kind == "child":
+        return _child(op)
+    if kind == "children":
+        return [outcome_of(each, [])[1] for each in op["programs"]]
+    if kind == "status":
+        return ["status"]
+    if kind == "chance":
+        return ["chance", True]
+    raise AssertionError(f"no model of {kind}")
+
+
+def _call(op: dict[str, Any]) -> Entry:
+    fails, attempts = op.get("fails", 0), op.get("attempts", 1)
+    if fails and op.get("final"):
+        return ["failed", "NonRetryableError"]
+    if fails >= attempts:
+        return ["failed", "WorkError"]
+    return ["ok", op["value"] * 2 + 1]
+
+
+def _fan(calls: list[dict[str, Any]]) -> Entry:
+    entries = [_call(each) for each in calls]
+    failed = [entry for entry in entries if entry[0] == "failed"]
+    if failed:
+        return OneOf(*failed)
+    return [entry[1] for entry in entries]
+
+
+def _wait(op: dict[str, Any], raised: dict[str, list[int]]) -> Entry:
+    came: list[Entry] = [["event", value] for value in raised.get(op["name"], [])]
+    if op["timeout_ms"] is not None:
+        came.append(["timeout"])
+    return came[0] if len(came) == 1 else OneOf(*came)
+
+
+def _child(op: dict[str, Any]) -> Entry:
+    if op["clash"]:
+        return ["failed", "WorkflowInstanceAlreadyExists"]
+    status, output = outcome_of(op["program"], [])
+    return ["child", output] if status == "COMPLETED" else ["failed", output]

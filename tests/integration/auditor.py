@@ -1,0 +1,367 @@
+"""Audits an app by its topics alone: confluent-kafka, fastavro and `schemas/`, and nothing from `engine`.
+
+What it can't see: the order of records within a transaction that compaction has thinned out. Audit before that.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from fastavro import schemaless_reader
+from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
+
+SCHEMAS = Path(__file__).parents[2] / "schemas"
+MAGIC = b"\xc3\x01"
+CHECKPOINT_KEY = b"~checkpoint"
+OUT_PREFIX = b"~out|"
+TERMINAL = {"InstanceCompleted", "InstanceFailed", "InstanceTerminated", "InstanceContinuedAsNew"}
+PATIENCE_SECONDS = 40.0
+
+Body = dict[str, Any]
+
+
+def load_schemas() -> dict[bytes, Any]:
+    """Every schema by its fingerprint, as fastavro computes it from the files."""
+    schemas = {}
+    for path in sorted(SCHEMAS.rglob("*.avsc")):
+        schema = json.loads(path.read_text())
+        number = fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO")
+        schemas[bytes.fromhex(number)] = parse_schema(schema)
+    return schemas
+
+
+_SCHEMAS = load_schemas()
+
+
+def decode(value: bytes) -> tuple[str, Body]:
+    """(kind, fields) of a record in Avro's single-object encoding. All of its bytes must be used."""
+    assert value[:2] == MAGIC, f"expected single-object encoding, but got {value[:12]!r}"
+    schema = _SCHEMAS.get(value[2:10])
+    if schema is None:
+        message = f"expected a schema of schemas/, but got fingerprint {value[2:10].hex()}"
+        raise AssertionError(message)
+    body = io.BytesIO(value[10:])
+    fields = schemaless_reader(body, schema, None)
+    assert not body.read(), "bytes are left over"
+    assert isinstance(fields, dict)
+    return schema["name"].rpartition(".")[2], fields
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A record as read."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes
+    value: bytes | None
+    headers: dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An event of history."""
+
+    partition: int
+    kind: str
+    body: Body
+
+    @property
+    def sequence(self) -> int:
+        return int(self.body["sequence"])
+
+
+@dataclass
+class Partition:
+    """What is known of one partition of history."""
+
+    keys: set[bytes] = field(default_factory=set)
+    checkpoint: Body | None = None
+    since_checkpoint: list[Seen] = field(default_factory=list)
+    commits: int = 0
+
+
+Run = tuple[str, str]
+
+
+class Auditor:
+    """Reads an app's topics from their starts, read_committed, and holds what it read against the invariants."""
+
+    def __init__(self, bootstrap_servers: str, app: str, namespace: str = "wf") -> None:
+        self.prefix = f"{namespace}.{app}"
+        self.runs: dict[Run, list[Recorded]] = defaultdict(list)
+        self.dead_letters: list[Seen] = []
+        self.inbox: list[Seen] = []
+        self.partitions: dict[int, Partition] = defaultdict(Partition)
+        self.has_gaps = False
+        self._values: dict[bytes, bytes] = {}
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "group.id": f"audit-{time.time_ns()}",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": False,
+                "fetch.wait.max.ms": 20,
+                "fetch.queue.backoff.ms": 5,
+            }
+        )
+        self._admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+        self._assigned = False
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    # --- reading ---
+
+    def read_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Reads on until `condition` holds of what was read."""
+        self._assign()
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not condition():
+            first = self._consumer.poll(0.1)
+            if first is not None:
+                for message in (first, *self._consumer.consume(5_000, 0)):
+                    assert message.error() is None, message.error()
+                    self._take(message)
+            elif time.monotonic() > deadline:
+                raise AssertionError(f"expected {what} within {PATIENCE_SECONDS:.0f} s, but saw {self.summary()}")
+
+    def read_outcomes(self, instance_ids: Iterable[str]) -> dict[str, Any]:
+        """Reads until all of these have ended; their outcomes: a decoded output, or a failure's type."""
+        wanted = set(instance_ids)
+        self.read_until(lambda: wanted <= self._finished.keys(), f"{len(wanted)} outcomes")
+        return {each: self._finished[each] for each in sorted(wanted)}
+
+    def read_events(self, instance_id: str, kind: str, count: int = 1) -> list[Recorded]:
+        """Reads until the instance's history has `count` events of a kind."""
+        self.read_until(lambda: len(self._events(instance_id, kind)) >= count, f"{count} {kind} of {instance_id}")
+        return self._events(instance_id, kind)
+
+    def read_dead_letters(self, count: int) -> list[Seen]:
+        """Reads until there are `count` dead letters."""
+        self.read_until(lambda: len(self.dead_letters) >= count, f"{count} dead letters")
+        return self.dead_letters
+
+    def read_inbox(self, kind: str, instance_id: str) -> None:
+        """Reads until the inbox has held such a record. It isn't transactional: this is before any commit."""
+        self.read_until(lambda: self._in_inbox(kind, instance_id), f"a {kind} in the inbox of {instance_id}")
+
+    def summary(self) -> str:
+        ended = len(self._finished)
+        kinds: dict[str, int] = defaultdict(int)
+        for events in self.runs.values():
+            kinds[events[-1].kind] += 1
+        return f"{len(self.runs)} runs, {ended} ended, last events {dict(kinds)}, {len(self.dead_letters)} dead letters"
+
+    @property
+    def _finished(self) -> dict[str, Any]:
+        outcomes = {}
+        for (instance_id, _), events in list(self.runs.items()):
+            last = events[-1]
+            if last.kind in TERMINAL - {"InstanceContinuedAsNew"}:
+                outcomes[instance_id] = _outcome(last)
+        return outcomes
+
+    def _events(self, instance_id: str, kind: str) -> list[Recorded]:
+        return [
+            event for run, events in self.runs.items() if run[0] == instance_id for event in events if event.kind == kind
+        ]
+
+    def _in_inbox(self, kind: str, instance_id: str) -> bool:
+        return any(
+            seen.key == instance_id.encode() and decode(seen.value or b"")[0] == kind for seen in self.inbox
+        )
+
+    def _assign(self) -> None:
+        if self._assigned:
+            return
+        names = [f"{self.prefix}.{name}" for name in ("history", "inbox", "deadletter")]
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            topics = self._admin.list_topics(timeout=10).topics
+            if all(name in topics for name in names):
+                break
+            assert time.monotonic() < deadline, f"expected topics {names}, but {sorted(topics)} are there"
+        places = [
+            TopicPartition(name, partition, OFFSET_BEGINNING) for name in names for partition in topics[name].partitions
+        ]
+        self._consumer.assign(places)
+        self._assigned = True
+
+    def _take(self, message: Any) -> None:
+        seen = Seen(
+            message.topic(),
+            message.partition(),
+            message.offset(),
+            message.timestamp()[1],
+            message.key() or b"",
+            message.value(),
+            dict(message.headers() or ()),
+        )
+        kind = seen.topic.removeprefix(f"{self.prefix}.")
+        if kind == "deadletter":
+            self.dead_letters.append(seen)
+        elif kind == "inbox":
+            self.inbox.append(seen)
+        else:
+            self._take_history(seen)
+
+    # --- history, record by record ---
+
+    def _take_history(self, seen: Seen) -> None:
+        partition = self.partitions[seen.partition]
+        if seen.key == CHECKPOINT_KEY:
+            self._take_checkpoint(seen, partition)
+            return
+        partition.since_checkpoint.append(seen)
+        if seen.value is None:
+            partition.keys.discard(seen.key)
+            self._forget(seen.key)
+            return
+        partition.keys.add(seen.key)
+        known = self._values.setdefault(seen.key, seen.value)
+        assert known == seen.value, f"{seen.key!r} was written twice, and differently"
+        kind, body = decode(seen.value)
+        if seen.key.startswith(OUT_PREFIX):
+            return
+        run = _run_of(seen.key)
+        assert (*run, body["sequence"]) == (body["instance_id"], body["run_id"], _sequence_of(seen.key))
+        events = self.runs[run]
+        if any(event.sequence == body["sequence"] for event in events):
+            return
+        events.append(Recorded(seen.partition, kind, body))
+
+    def _take_checkpoint(self, seen: Seen, partition: Partition) -> None:
+        assert seen.value is not None
+        kind, body = decode(seen.value)
+        assert kind == "Checkpoint"
+        last, partition.checkpoint = partition.checkpoint, body
+        events = [each for each in partition.since_checkpoint if not each.key.startswith(b"~") and each.value]
+        offsets = [decode(each.value or b"")[1]["inbox_offset"] for each in events]
+        partition.since_checkpoint = []
+        partition.commits += 1
+        assert all(offset <= body["offset"] for offset in offsets), "an event is of a later record than its commit"
+        if self.has_gaps:
+            return
+        assert len(partition.keys) == body["key_count"], "the checkpoint counts other records than there are"
+        if last is not None:
+            assert body["batch"] == last["batch"] + 1, f"commits {last['batch']} and {body['batch']} follow each other"
+            assert body["epoch"] in (last["epoch"], last["epoch"] + 1)
+            assert body["offset"] >= last["offset"]
+            assert body["inbox_topic_id"] == last["inbox_topic_id"]
+
+    def _forget(self, key: bytes) -> None:
+        if key.startswith(OUT_PREFIX):
+            return
+        self._values.pop(key, None)
+        self.runs.pop(_run_of(key), None)
+
+    # --- the invariants ---
+
+    def check(self, started: Iterable[str] = ()) -> None:
+        """Holds all runs against the invariants. `started`: what was asked for, and must have left a trace."""
+        for number, partition in self.partitions.items():
+            assert not partition.since_checkpoint, f"records of partition {number} are behind its last checkpoint"
+        for run, events in self.runs.items():
+            _check_run(run, events)
+        known = {instance_id for instance_id, _ in self.runs}
+        refused = {letter.key.decode("utf-8", "replace") for letter in self.dead_letters}
+        lost = set(started) - known - refused
+        assert not lost, f"started, but neither in history nor refused: {sorted(lost)[:10]}"
+        self._check_continuations()
+
+    def check_nothing_is_on_its_way(self) -> None:
+        """Every message to another instance has arrived: its record is gone."""
+        left = [key for partition in self.partitions.values() for key in partition.keys if key.startswith(OUT_PREFIX)]
+        assert not left, f"messages that never arrived: {left[:10]}"
+
+    def fold(self) -> dict[str, str]:
+        """All runs' events as one comparable value."""
+        return {
+            "|".join(run): json.dumps([(each.kind, each.body) for each in events], default=repr, sort_keys=True)
+            for run, events in self.runs.items()
+        }
+
+    def _check_continuations(self) -> None:
+        for (instance_id, run_id), events in self.runs.items():
+            if events[-1].kind != "InstanceContinuedAsNew":
+                continue
+            after = self.runs.get((instance_id, events[-1].body["new_run_id"]))
+            assert after is not None, f"{instance_id} continued, but not in history"
+            assert after[0].body["previous_run_id"] == run_id
+
+
+def _check_run(run: Run, events: list[Recorded]) -> None:
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1)), f"{run} is not dense"
+    assert events[0].kind == "InstanceStarted", f"{run} begins with {events[0].kind}"
+    assert len({event.partition for event in events}) == 1, f"{run} is in several partitions"
+    terminal = [event.sequence for event in events if event.kind in TERMINAL]
+    assert terminal in ([], [len(events)]), f"{run} ends at {terminal} of {len(events)}"
+    for earlier, later in zip(events, events[1:], strict=False):
+        assert earlier.body["recorded_at_ms"] <= later.body["recorded_at_ms"], f"{run}: time goes back"
+        assert earlier.body["inbox_offset"] <= later.body["inbox_offset"], f"{run}: inbox goes back"
+    _check_calls(run, events, "Activity")
+    _check_calls(run, events, "Child")
+    _check_timers(run, events)
+
+
+def _check_calls(run: Run, events: list[Recorded], noun: str) -> None:
+    open_calls: dict[int, int] = {}
+    for event in events:
+        if event.kind == f"{noun}Scheduled":
+            open_calls[event.sequence] = 1
+            continue
+        if event.kind not in {f"{noun}{end}" for end in ("Completed", "Failed", "AttemptFailed", "Retried")}:
+            continue
+        scheduled, attempt = event.body["scheduled"], event.body["attempt"]
+        assert scheduled in open_calls, f"{run}: {event.kind} {event.sequence} is of no open call, {scheduled}"
+        assert attempt <= open_calls[scheduled] + 1, f"{run}: attempt {attempt} of call {scheduled} came early"
+        open_calls[scheduled] = max(open_calls[scheduled], attempt)
+        if event.kind in (f"{noun}Completed", f"{noun}Failed"):
+            del open_calls[scheduled]
+
+
+def _check_timers(run: Run, events: list[Recorded]) -> None:
+    due: dict[int, int] = {}
+    for event in events:
+        if event.kind == "TimerCreated":
+            due[event.sequence] = event.body["due_at_ms"]
+        elif event.kind == "InstanceStarted" and event.body["start_at_ms"] is not None:
+            due[event.sequence] = event.body["start_at_ms"]
+        elif event.kind == "TimerCancelled":
+            assert due.pop(event.body["timer"], None) is not None, f"{run}: a timer ends twice, or was none"
+        elif event.kind == "TimerFired":
+            due_at_ms = due.pop(event.body["timer"], None)
+            assert due_at_ms is not None, f"{run}: timer {event.body['timer']} ended before, or was none"
+            assert event.body["recorded_at_ms"] >= due_at_ms, f"{run}: timer {event.body['timer']} fired early"
+
+
+def _outcome(last: Recorded) -> Any:
+    if last.kind == "InstanceFailed":
+        return last.body["failure"]["type"]
+    if last.kind == "InstanceTerminated":
+        return "terminated"
+    payload = last.body["output"]
+    return None if payload is None else json.loads(payload["data"])
+
+
+def _run_of(key: bytes) -> Run:
+    instance_id, run_id, _ = key.decode().rsplit("|", 2)
+    return instance_id, run_id
+
+
+def _sequence_of(key: bytes) -> int:
+    return int(key.rsplit(b"|", 1)[1])
