@@ -9,7 +9,7 @@ from engine.client.reading import fold_instance
 from engine.client.state import WorkflowState
 from engine.codec import avro
 from engine.codec.schemas import HEADER_BYTES
-from engine.errors import EngineError
+from engine.errors import PublicError
 from engine.partition.ports import Record
 
 PENDING_RECORDS_MAX = 256
@@ -19,42 +19,53 @@ _OUTCOMES = frozenset(
 
 
 class Mirror:
-    """The tail's thread adds; those who wait fold. `floor` is a place before which no outcome is meant."""
+    """The tail's thread adds records, undecoded; those who wait fold them.
 
-    def __init__(self, instance_id: str, floor: int, start: int) -> None:
+    `floor` is the place before which no outcome is meant: the position of history before the start was published, and
+    0 for an instance that somebody else started.
+    """
+
+    def __init__(
+        self, instance_id: str, floor: int, *, is_new: bool = False, must_read: bool = False
+    ) -> None:
+        """`is_new`: the id is new to the world. `must_read`: the tail will not bring all that came after `floor`."""
         self.instance_id = instance_id
         self.floor = floor
-        self.failure: EngineError | None = None
+        # Of all it ever took in: what is folded is remembered too.
         self.bytes = 0
+        self.failure: PublicError | None = None
         self.waiters: dict[object, Callable[[], None]] = {}
-        self._start = start
+        # Those of the waiters who want to look at every record, not just at an outcome.
+        self.curious: set[object] = set()
         self._lock = threading.Lock()
-        self._folding = threading.Lock()
+        self._reading = threading.Lock()
+        self._is_reading = False
         self._pending: list[Record] = []
         self._fold = Fold(instance_id)
-        # Whether all that is on record before what the tail brings is in the fold.
-        self._is_whole = False
+        self._is_new = is_new
+        self._begins_late = must_read
+        # Whether there is nothing on record that is not in the fold, or on its way here.
+        self._is_whole = is_new and not must_read
 
     # --- the tail's side ---
 
     def add(self, record: Record) -> bool:
-        """Takes a record, undecoded. Whether those who wait should look at once."""
+        """Takes a record. Whether those who wait should look now."""
         value = record.value
         with self._lock:
             self._pending.append(record)
             self.bytes += len(value or b"")
-            is_full = len(self._pending) >= PENDING_RECORDS_MAX
-        return is_full or self.has_curious or (value is not None and value[:HEADER_BYTES] in _OUTCOMES)
+        if self.curious or len(self._pending) >= PENDING_RECORDS_MAX:
+            return True
+        return value is not None and value[:HEADER_BYTES] in _OUTCOMES
 
     @property
-    def is_overfull(self) -> bool:
-        """Whether nobody takes what the tail brings."""
-        return len(self._pending) >= PENDING_RECORDS_MAX and not self.waiters
+    def is_neglected(self) -> bool:
+        """Whether the tail brings much, and nobody waits for it."""
+        return not self.waiters and len(self._pending) >= PENDING_RECORDS_MAX
 
-    has_curious = False
-
-    def fail(self, failure: EngineError) -> None:
-        """The tail is dead."""
+    def fail(self, failure: PublicError) -> None:
+        """The tail has died."""
         self.failure = failure
         self.wake()
 
@@ -66,37 +77,49 @@ class Mirror:
     # --- the waiters' side ---
 
     def shown(self, *, fetch_payloads: bool) -> WorkflowState | None:
-        """The instance as far as the tail has it; None before `floor`, or where something must be read first."""
-        with self._folding:
-            if self.failure is not None:
-                raise self.failure
-            with self._lock:
-                records, self._pending, self.bytes = self._pending, [], 0
-            for record in records:
-                if record.offset > self._fold.last_offset:
-                    self._fold.add(record)
+        """The instance as far as the tail has it; None where there is none, or where something must be read first."""
+        if self.failure is not None:
+            raise self.failure
+        with self._lock:
+            # While somebody reads, what the tail brings has to wait for what lies before it.
+            if self._is_reading:
+                return None
             fold = self._fold
+            for record in self._pending:
+                if record.offset > fold.last_offset:
+                    fold.add(record)
+            self._pending = []
             if self.must_read:
                 return None
             state = fold.shown(fetch_payloads=fetch_payloads)
-            # A run that had ended before the start was asked for is not the outcome of that start.
-            is_earlier = state is not None and state.is_finished and fold.last_offset < self.floor
-            return None if is_earlier else state
+        # A run that had ended before the start was published is not what came of that start.
+        if state is not None and state.is_finished and fold.last_offset < self.floor:
+            return None
+        return state
 
     @property
     def must_read(self) -> bool:
-        """Whether records were missing, so that what went before must be read."""
-        return self._fold.is_broken and not self._is_whole
+        """Whether what lies before the tail's records is needed."""
+        return not self._is_whole and (self._begins_late or self._fold.is_broken)
 
     @property
     def is_unknown(self) -> bool:
         """Whether nothing was ever seen of the instance, and nobody has looked for it further back."""
-        return self._fold.state is None and not self._is_whole
+        return not self._is_whole and self._fold.state is None
 
     def read(self, connection: Connection) -> None:
-        """Reads all that is on record. What the tail brings meanwhile follows."""
-        fold = fold_instance(connection, Fold(self.instance_id))
-        with self._folding:
-            if fold.last_offset >= self._fold.last_offset:
-                self._fold = fold
-            self._is_whole = True
+        """Reads what is on record: from `floor` if that may do, else all. Raises UnreachableError."""
+        with self._reading:
+            if not self.must_read and not self.is_unknown:
+                return
+            start = self.floor if self._begins_late else 0
+            with self._lock:
+                self._is_reading = True
+            try:
+                fold = fold_instance(connection, Fold(self.instance_id), start)
+                with self._lock:
+                    self._fold, self._begins_late = fold, False
+                    self._is_whole = self._is_new or start == 0
+            finally:
+                self._is_reading = False
+        self.wake()

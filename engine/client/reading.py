@@ -89,7 +89,9 @@ def filter_of(
         if each.upper() not in known:
             message = f"expected a status of {', '.join(sorted(known))}, but got {each!r}"
             raise InvalidCommandError(message)
-    return Filter(name=name, statuses=frozenset(WorkflowStatus(each.upper()) for each in given), prefix=prefix)
+    return Filter(
+        name=name, statuses=frozenset(WorkflowStatus(each.upper()) for each in given), prefix=prefix
+    )
 
 
 def read_dead_letters(connection: Connection) -> Iterator[DeadLetterEntry]:

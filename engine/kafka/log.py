@@ -27,6 +27,7 @@ from engine.partition.ports import (
     Commit,
     CommitResult,
     Doubt,
+    Fenced,
     Identity,
     Record,
 )
@@ -53,7 +54,8 @@ class KafkaLog:
         self._consumer = reader.reading_consumer(settings, f"{group}.inbox", committed=False)
         self._results = ResultAppender(settings, self._topics.inbox)
         self._tracked = KafkaAppender(settings, self._topics.inbox)
-        self._tokens = itertools.count(1)
+        # No token of an earlier process may pass for one of ours.
+        self._tokens = itertools.count(time.time_ns())
         self._transactions: dict[int, Transactions] = {}
         self._followed: dict[int, int] = {}
         self._work: queue.SimpleQueue[tuple[Claim, Transactions, Commit] | None] = queue.SimpleQueue()
@@ -134,8 +136,11 @@ class KafkaLog:
         """See the port."""
         if claim.partition not in self._membership.assignment():
             return False
-        offset = self._local_progress.get(claim.partition)
-        return self._membership.commit({} if offset is None else {claim.partition: offset}, wait=True)
+        partition = claim.partition
+        offset = self._local_progress.get(partition)
+        if offset is None:
+            offset = self._membership.committed([partition]).get(partition, claim.inbox_start)
+        return self._membership.commit({partition: offset}, wait=True)
 
     # --- reading ---
 
@@ -145,6 +150,9 @@ class KafkaLog:
 
     def read_inbox(self, claim: Claim, offset: int) -> Record | None:
         """See the port. Any thread."""
+        start, end = self._bounds(self._topics.inbox, claim.partition)
+        if not start <= offset < end:
+            return None
         bounds = (offset, offset + 1)
         for batch in reader.read_range(self._settings, self._topics.inbox, claim.partition, bounds):
             return batch[0] if batch[0].offset == offset else None
@@ -193,7 +201,11 @@ class KafkaLog:
         for key, value in commit.records:
             if value is not None and len(value) + len(key) > RECORD_BYTES_MAX:
                 check(f"the record {key!r} (bytes)", len(value), RECORD_BYTES_MAX, "this is an engine bug")
-        self._work.put((claim, self._transactions[claim.token], commit))
+        transactions = self._transactions.get(claim.token)
+        if transactions is None:
+            self._done.put((claim, Fenced("the claim was released, or is of an earlier process")))
+        else:
+            self._work.put((claim, transactions, commit))
 
     def commit_results(self) -> list[tuple[Claim, CommitResult]]:
         """See the port."""

@@ -7,8 +7,6 @@ what must end can end.
 import random
 from collections import Counter
 
-QUIET: dict[str, float] = {}
-
 # Each kind with the highest rate a personality may give it, per occasion.
 RATES_MAX: dict[str, float] = {
     "append lost": 0.05,
@@ -24,7 +22,7 @@ RATES_MAX: dict[str, float] = {
     "claim fails": 0.1,
     "last stable offset stalls": 0.05,
     "poll empty": 0.2,
-    "crash": 0.004,
+    "crash": 0.0015,
     "pause": 0.004,
     "rebalance": 0.004,
     "double assignment": 0.3,
@@ -34,7 +32,6 @@ RATES_MAX: dict[str, float] = {
     "store stale": 0.3,
     "store corrupt": 0.002,
     "activity twice": 0.1,
-    "activity lost in a crash": 0.7,
     "ingress moves": 0.004,
 }
 

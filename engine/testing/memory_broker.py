@@ -7,7 +7,7 @@ all that was ever committed, which no compaction or trimming touches: the checke
 import heapq
 import threading
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from engine.codec.topics import CHECKPOINT_KEY, FROM_HEADER, ChannelSource, out_key, parse_source
 from engine.partition.ports import Append, Commit, DeadLetter, Headers, Identity, Record
@@ -55,7 +55,7 @@ class Topic:
 
     def compact(self, upto: int, tombstones_before: int) -> None:
         """Keeps the last record per key below `upto`; drops tombstones below `tombstones_before` as expired."""
-        last = {record.key: record.offset for record in self.records}
+        last = {record.key: record.offset for record in self.records if record.offset < upto}
         self.records = [
             record
             for record in self.records
@@ -179,8 +179,8 @@ class MemoryBroker:
         self._write(partition, commit.records[:count])
         self.history[partition].skip(1)
 
-    def _write(self, partition: int, records: "list[tuple[bytes, bytes | None]] | object") -> None:
-        for key, value in records:  # type: ignore[attr-defined]  # a Sequence of pairs
+    def _write(self, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> None:
+        for key, value in records:
             self._journaled(partition, key, value)
             if key.startswith(b"~out|"):
                 self.out_keys[partition].add(key)

@@ -217,6 +217,17 @@ class MemoryLog:
             sender = self._results_sender if on_done is None else self._tracked_sender
             sender.send(record, on_done)
 
+    def append_from_thread(self, record: Append) -> None:
+        """As an activity's thread does: no place for the owners' thread to die."""
+        with self._broker.lock:
+            self._results_sender.send(record, None)
+
+    def has_news(self) -> bool:
+        """Whether `poll` or `commit_results` would return something."""
+        if self._results or self._tracked_sender.outcomes or any(a.sender.outcomes for a in self._appenders):
+            return True
+        return any(self._broker.inbox[p].end > offset for p, (_, offset) in self._followed.items())
+
     def appender(self) -> MemoryAppender:
         """See the port."""
         appender = MemoryAppender(self._broker, self._faults)
@@ -370,6 +381,12 @@ class MemoryCommandSource:
         """See the port."""
         for partition in list(self._sessions):
             self._begin(partition)
+
+    def has_news(self) -> bool:
+        """Whether `poll` would return something, or the assignment changes."""
+        if self._sessions.keys() != self.ours:
+            return True
+        return any(self._broker.commands[p].end > offset for p, offset in self._positions.items())
 
     def _mind_assignment(self) -> None:
         for partition in [each for each in self._sessions if each not in self.ours]:

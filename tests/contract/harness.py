@@ -2,12 +2,10 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from engine.embedded import EmbeddedClientLog, EmbeddedLog
-from engine.errors import ConfigurationError
 from engine.partition.ports import Append, Appended, Claim, Commit, CommitResult, Log, Record
 
 PATIENCE_S = 30.0
@@ -163,9 +161,8 @@ def values_of(records: Sequence[Record]) -> list[bytes | None]:
     return [record.value for record in records]
 
 
-def refuses_second_owner(directory: Path) -> bool:
-    """Whether the directory has an owner."""
-    with suppress(ConfigurationError):
-        EmbeddedLog(directory).close()
-        return False
-    return True
+def history_of(log: Log, claim: Claim, start: int | None = None, end: int | None = None) -> list[Record]:
+    """All that a restore would read, or a part of it."""
+    start = claim.history_start if start is None else start
+    end = claim.history_end if end is None else end
+    return [record for batch in log.read_history(claim, start, end) for record in batch]

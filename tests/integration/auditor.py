@@ -86,7 +86,7 @@ class Recorded:
 class Partition:
     """What is known of one partition of history."""
 
-    keys: set[bytes] = field(default_factory=set)
+    values: dict[bytes, bytes] = field(default_factory=dict)
     checkpoint: Body | None = None
     since_checkpoint: list[Seen] = field(default_factory=list)
     commits: int = 0
@@ -105,7 +105,6 @@ class Auditor:
         self.inbox: list[Seen] = []
         self.partitions: dict[int, Partition] = defaultdict(Partition)
         self.has_gaps = False
-        self._values: dict[bytes, bytes] = {}
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap_servers,
@@ -158,6 +157,21 @@ class Auditor:
     def read_inbox(self, kind: str, instance_id: str) -> None:
         """Reads until the inbox has held such a record. It isn't transactional: this is before any commit."""
         self.read_until(lambda: self._in_inbox(kind, instance_id), f"a {kind} in the inbox of {instance_id}")
+
+    def read_all(self) -> None:
+        """Reads to the ends of all topics as they are now."""
+        self._assign()
+        ends = {}
+        for place in self._consumer.assignment():
+            start, end = self._consumer.get_watermark_offsets(place, timeout=10)
+            if start < end:
+                ends[place.topic, place.partition] = end
+        self.read_until(lambda: self._is_behind(ends), "the ends of all topics")
+
+    def _is_behind(self, ends: dict[tuple[str, int], int]) -> bool:
+        # By position, not by record: the last offsets may be markers.
+        places = self._consumer.position(self._consumer.assignment())
+        return all(place.offset >= ends.get((place.topic, place.partition), place.offset) for place in places)
 
     def summary(self) -> str:
         ended = len(self._finished)
@@ -228,11 +242,10 @@ class Auditor:
             return
         partition.since_checkpoint.append(seen)
         if seen.value is None:
-            partition.keys.discard(seen.key)
+            partition.values.pop(seen.key, None)
             self._forget(seen.key)
             return
-        partition.keys.add(seen.key)
-        known = self._values.setdefault(seen.key, seen.value)
+        known = partition.values.setdefault(seen.key, seen.value)
         assert known == seen.value, f"{seen.key!r} was written twice, and differently"
         kind, body = decode(seen.value)
         if seen.key.startswith(OUT_PREFIX):
@@ -256,7 +269,7 @@ class Auditor:
         assert all(offset <= body["offset"] for offset in offsets), "an event is of a later record than its commit"
         if self.has_gaps:
             return
-        assert len(partition.keys) == body["key_count"], "the checkpoint counts other records than there are"
+        assert len(partition.values) == body["key_count"], "the checkpoint counts other records than there are"
         if last is not None:
             assert body["batch"] == last["batch"] + 1, f"commits {last['batch']} and {body['batch']} follow each other"
             assert body["epoch"] in (last["epoch"], last["epoch"] + 1)
@@ -264,10 +277,8 @@ class Auditor:
             assert body["inbox_topic_id"] == last["inbox_topic_id"]
 
     def _forget(self, key: bytes) -> None:
-        if key.startswith(OUT_PREFIX):
-            return
-        self._values.pop(key, None)
-        self.runs.pop(_run_of(key), None)
+        if not key.startswith(OUT_PREFIX):
+            self.runs.pop(_run_of(key), None)
 
     # --- the invariants ---
 
@@ -285,7 +296,7 @@ class Auditor:
 
     def check_nothing_is_on_its_way(self) -> None:
         """Every message to another instance has arrived: its record is gone."""
-        left = [key for partition in self.partitions.values() for key in partition.keys if key.startswith(OUT_PREFIX)]
+        left = [key for partition in self.partitions.values() for key in partition.values if key.startswith(OUT_PREFIX)]
         assert not left, f"messages that never arrived: {left[:10]}"
 
     def fold(self) -> dict[str, str]:

@@ -1,0 +1,79 @@
+"""A machine's disk and clocks in a simulation: stores that outlive a crash, more or less. Nothing here is real time."""
+
+from collections.abc import Iterator, Sequence
+
+from engine.errors import CacheCorruptFault
+from engine.partition.ports import StorePosition
+from engine.store.memory import MemoryStore
+from engine.testing.faults import Faults
+from engine.testing.memory_broker import START_MS, MemoryBroker
+
+Copy = tuple[dict[bytes, bytes], list[bytes], StorePosition | None]
+
+
+class SimulatedStore(MemoryStore):
+    """A store that dies with its process in the middle of writing, rots, or comes back from an older copy."""
+
+    def __init__(self, faults: Faults) -> None:
+        super().__init__()
+        self._faults = faults
+        self._older: Copy | None = None
+        self._is_corrupt = False
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """See the port."""
+        self._rot()
+        return super().get_many(keys)
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """See the port."""
+        self._rot()
+        yield from super().scan(prefix)
+
+    def write(
+        self, puts: Sequence[tuple[bytes, bytes]], deletes: Sequence[bytes], position: StorePosition
+    ) -> None:
+        """See the port."""
+        self._faults.point("store write")
+        self._rot()
+        if self._faults.rng.random() < 0.1:
+            self._older = (dict(self._values), list(self._keys), self._position)
+        super().write(puts, deletes, position)
+        self._faults.point("store written")
+
+    def wipe(self) -> None:
+        """See the port."""
+        self._is_corrupt = False
+        super().wipe()
+
+    def survive_crash(self) -> None:
+        """What the next process finds: all, nothing, or an older copy (what was not flushed is gone)."""
+        if self._faults.hit("store deleted"):
+            self.wipe()
+            self._older = None
+        elif self._older is not None and self._faults.hit("store stale"):
+            values, keys, position = self._older
+            self._values, self._keys, self._position = dict(values), list(keys), position
+
+    def oldest_position(self) -> int:
+        """No restore from here begins before it: what expired below it was seen."""
+        positions = [self._position, self._older[2] if self._older else self._position]
+        return min((each.history_position for each in positions if each is not None), default=1 << 60)
+
+    def _rot(self) -> None:
+        if self._faults.hit("store corrupt"):
+            self._is_corrupt = True
+        if self._is_corrupt:
+            raise CacheCorruptFault("a block of the simulated store is corrupt")
+
+
+class SimulatedClock:
+    """A process' monotonic clock."""
+
+    def __init__(self, broker: MemoryBroker, ahead_ms: int) -> None:
+        self._broker = broker
+        self._ahead_ms = ahead_ms
+
+    def monotonic_ms(self) -> int:
+        """See the port."""
+        return self._broker.now_ms - START_MS + self._ahead_ms

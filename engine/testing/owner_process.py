@@ -1,0 +1,199 @@
+"""One owner process of a simulation: the same passes as the worker's loop, without its threads.
+
+A crash is forgetting all of this object; only the stores of its machine stay.
+"""
+
+from functools import partial
+
+from engine.core.registry import Registry
+from engine.errors import CacheCorruptFault, EngineError, LogDamagedFault
+from engine.model.effects import RunActivity
+from engine.node.activities import result_of, run_attempt
+from engine.partition.context import OwnerContext, OwnerSettings
+from engine.partition.ingress import Ingress
+from engine.partition.owner import Owner, OwnerStatus
+from engine.partition.ports import Append, Claim, CommitResult, Record
+from engine.codec import avro
+from engine.testing.faults import Faults
+from engine.testing.machine import SimulatedClock, SimulatedStore
+from engine.testing.memory_broker import MemoryBroker, Violation
+from engine.testing.memory_log import MemoryCommandSource, MemoryLog
+
+RETRY_MS = 250
+IDLE_MS = 700
+
+
+class OwnerProcess:
+    """Owners, ingress and activities of one process."""
+
+    def __init__(
+        self,
+        broker: MemoryBroker,
+        name: str,
+        stores: dict[int, SimulatedStore],
+        faults: Faults,
+        settings: OwnerSettings,
+        registry: Registry,
+    ) -> None:
+        self.name = name
+        self.owners: dict[int, Owner] = {}
+        self.damaged: dict[int, str] = {}
+        self.paused_until_ms = 0
+        self.wake_ms = 0
+        self.is_dead = False
+        self.executed = 0
+        self.log = MemoryLog(broker, name, faults)
+        self.source = MemoryCommandSource(broker, name, faults)
+        self._broker = broker
+        self._faults = faults
+        self._stores = stores
+        self._registry = registry
+        self._clock = SimulatedClock(broker, faults.rng.randrange(1_000_000))
+        self._context = OwnerContext(registry=registry, settings=settings, run_activity=self._run_activity)
+        self._not_before_ms: dict[int, int] = {}
+        self._opened: list[Owner] = []
+        self.ingress = Ingress(
+            self.source, self.log.appender(), self._progress, self._clock, broker.identity.partitions
+        )
+
+    def die(self) -> None:
+        """Forgets everything."""
+        self.is_dead = True
+        self.log.die()
+        for owner in self.owners.values():
+            if owner.turns is not None:
+                owner.turns.close()
+        for store in self._stores.values():
+            store.survive_crash()
+
+    def pass_once(self) -> None:
+        """One pass over everything there is to do."""
+        self._mind_assignment()
+        self._start_opened()
+        self._process(self.log.poll(0))
+        for partition, owner in list(self.owners.items()):
+            self._guarded(partition, owner.tick)
+        for claim, result in self.log.commit_results():
+            self._take_result(claim, result)
+        self._bury()
+        self.ingress.tick(0)
+        self.wake_ms = self._broker.now_ms + self._next_wake_ms()
+
+    def has_news(self) -> bool:
+        """Whether a pass would find something."""
+        return bool(self.log.has_news() or self.source.has_news() or self.ingress.held)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether every partition that is ours is live."""
+        return self.owners.keys() == set(self.log.ours) and all(
+            owner.status is OwnerStatus.LIVE for owner in self.owners.values()
+        )
+
+    # --- claims ---
+
+    def _mind_assignment(self) -> None:
+        ours = self.log.assignment()
+        for partition in sorted(ours):
+            if partition not in self.owners and partition not in self.damaged:
+                self._claim(partition)
+        for partition, owner in self.owners.items():
+            if partition not in ours and owner.status is not OwnerStatus.STOPPING:
+                owner.stop()
+
+    def _claim(self, partition: int) -> None:
+        now_ms = self._broker.now_ms
+        if now_ms < self._not_before_ms.get(partition, 0):
+            return
+        self._not_before_ms[partition] = now_ms + RETRY_MS
+        claim: Claim | None = None
+        store = self._stores.setdefault(partition, SimulatedStore(self._faults))
+        try:
+            claim = self.log.claim(partition)
+            owner = Owner(claim, self.log, store, self._clock, self._context)
+            owner.open(now_ms)
+        except LogDamagedFault as fault:
+            self.damaged[partition] = str(fault)
+        except EngineError:
+            if claim is not None:
+                self.log.release(claim)
+        else:
+            self.owners[partition] = owner
+            self._opened.append(owner)
+
+    def _start_opened(self) -> None:
+        waiting, self._opened = self._opened, []
+        for owner in waiting:
+            if owner.status is OwnerStatus.FENCING and self._faults.rng.random() < 0.7:
+                self._guarded(owner.claim.partition, owner.start)
+            elif owner.status is OwnerStatus.FENCING:
+                self._opened.append(owner)
+
+    # --- records and results ---
+
+    def _process(self, records: list[Record]) -> None:
+        by_partition: dict[int, list[Record]] = {}
+        for record in records:
+            by_partition.setdefault(record.partition, []).append(record)
+        for partition, mine in by_partition.items():
+            if partition in self.owners:
+                self._guarded(partition, partial(self.owners[partition].process, mine))
+
+    def _take_result(self, claim: Claim, result: CommitResult) -> None:
+        owner = self.owners.get(claim.partition)
+        if owner is not None and owner.claim.token == claim.token:
+            self._guarded(
+                claim.partition, partial(owner.on_commit_result, result, self._broker.now_ms)
+            )
+
+    def _guarded(self, partition: int, work: "partial[None] | object") -> None:
+        """A corrupt cache costs its partition a restore, and nothing else."""
+        try:
+            work()  # type: ignore[operator]  # bound methods and partials alike
+        except CacheCorruptFault:
+            owner = self.owners.pop(partition)
+            self._stores[partition].wipe()
+            owner.abandon()
+
+    def _bury(self) -> None:
+        for partition, owner in list(self.owners.items()):
+            if owner.status is OwnerStatus.LOST:
+                owner.abandon()
+                del self.owners[partition]
+            elif owner.status is OwnerStatus.CLOSED:
+                del self.owners[partition]
+
+    def _next_wake_ms(self) -> int:
+        wake = IDLE_MS
+        for owner in self.owners.values():
+            # The owner's own answer is capped at 100 ms; where it names no moment we may sleep longer.
+            asked = owner.next_wake_ms() if owner.status is not OwnerStatus.FENCING else 5
+            wake = min(wake, asked if asked < 100 else IDLE_MS)
+        if self.log.ours != self.owners.keys() or self._opened:
+            wake = min(wake, 50)
+        return wake
+
+    def _progress(self, partition: int) -> int | None:
+        owner = self.owners.get(partition)
+        if owner is not None and owner.turns is not None:
+            return owner.turns.next_offset
+        return self.log.progress(partition)
+
+    # --- activities ---
+
+    def _run_activity(self, call: RunActivity, partition: int) -> None:
+        owner = self.owners.get(partition)
+        if owner is None or owner.status is not OwnerStatus.LIVE:
+            raise Violation(f"I12: activity {call.scheduled} of {call.instance_id} ran under an owner not live")
+        times = 2 if self._faults.hit("activity twice") else 1
+        for _ in range(times):
+            due_ms = self._broker.now_ms + self._faults.between(1, 2_000)
+            self._broker.at(due_ms, partial(self._finish_activity, call, partition))
+
+    def _finish_activity(self, call: RunActivity, partition: int) -> None:
+        if self.is_dead:
+            return
+        self.executed += 1
+        outcome = run_attempt(self._registry.activities[call.name], call)
+        value = avro.encode_command(result_of(call, outcome))
+        self.log.append_from_thread(Append(partition, call.instance_id.encode(), value))

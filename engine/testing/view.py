@@ -1,0 +1,82 @@
+"""An independent reader of committed history: what clients may be shown, and nothing the owners know besides."""
+
+from typing import Any
+
+import msgspec
+
+from engine.codec import avro
+from engine.codec.topics import CHECKPOINT_KEY, parse_history_key
+from engine.model import events as ev
+from engine.model.checkpoint import Checkpoint
+from engine.partition.ports import Record
+from engine.testing.memory_broker import MemoryBroker
+
+_ENDS: dict[type, str] = {
+    ev.InstanceCompleted: "COMPLETED",
+    ev.InstanceFailed: "FAILED",
+    ev.InstanceTerminated: "TERMINATED",
+}
+
+
+class View:
+    """All partitions, whole commits at a time."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+        count = broker.identity.partitions
+        self.runs: dict[str, dict[str, dict[int, ev.Recorded]]] = {}
+        self.checkpoints: list[Checkpoint | None] = [None] * count
+        self._positions = [0] * count
+        self._waiting: list[list[Record]] = [[] for _ in range(count)]
+
+    def catch_up(self) -> None:
+        """Reads what was committed since."""
+        for partition, journal in enumerate(self._broker.history_journal):
+            position = self._positions[partition]
+            if position == len(journal):
+                continue
+            for record in journal[position:]:
+                self._waiting[partition].append(record)
+                if record.key == CHECKPOINT_KEY and record.value is not None:
+                    self.checkpoints[partition] = avro.decode_checkpoint(record.value)
+                    self._take(self._waiting[partition])
+                    self._waiting[partition] = []
+            self._positions[partition] = len(journal)
+
+    def end_of(self, instance_id: str) -> tuple[str, Any] | None:
+        """(status, output or type of failure) of an instance that is over; None while it is not, or not there."""
+        for events in self.runs.get(instance_id, {}).values():
+            last = events[max(events)].event
+            status = _ENDS.get(type(last))
+            if isinstance(last, ev.InstanceFailed):
+                return "FAILED", last.failure.type
+            if isinstance(last, ev.InstanceCompleted | ev.InstanceTerminated):
+                assert status is not None
+                return status, None if last.output is None else msgspec.json.decode(last.output.data)
+        return None
+
+    def is_known(self, instance_id: str) -> bool:
+        """Whether there is anything of it."""
+        return bool(self.runs.get(instance_id))
+
+    def is_taken(self, partition: int, source: Record) -> bool:
+        """Whether the partition has committed what the record of `commands` caused."""
+        checkpoint = self.checkpoints[partition]
+        if checkpoint is None:
+            return False
+        return any(m.partition == source.partition and m.offset >= source.offset for m in checkpoint.sources)
+
+    def _take(self, records: list[Record]) -> None:
+        for record in records:
+            parsed = parse_history_key(record.key)
+            if parsed is None:
+                continue
+            instance_id, run_id, sequence = parsed
+            runs = self.runs.setdefault(instance_id, {})
+            if record.value is None:
+                events = runs.get(run_id, {})
+                events.pop(sequence, None)
+                if not events:
+                    runs.pop(run_id, None)
+            else:
+                runs.setdefault(run_id, {})[sequence] = avro.decode_event(record.value)[1]

@@ -1,0 +1,68 @@
+"""The app that the integration tests run: small workflows, each for one thing that may go wrong."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import timedelta
+
+import engine as wf
+
+app = wf.WorkflowRuntime()
+
+
+@app.activity
+def increment(ctx, number):
+    return number + 1
+
+
+@app.activity
+def increment_slowly(ctx, number):
+    time.sleep(0.05)
+    return number + 1
+
+
+@app.activity
+def process_id(ctx, _):
+    return os.getpid()
+
+
+@app.workflow
+def chain(ctx, number):
+    for _ in range(3):
+        number = yield ctx.call_activity(increment, input=number)
+    return number
+
+
+@app.workflow
+def slow_chain(ctx, number):
+    for _ in range(3):
+        number = yield ctx.call_activity(increment_slowly, input=number)
+    return number
+
+
+@app.workflow
+def ask_process(ctx, _):
+    return (yield ctx.call_activity(process_id))
+
+
+@app.workflow
+def parent(ctx, number):
+    return (yield ctx.call_child_workflow(chain, input=number)) * 10
+
+
+@app.workflow
+def waiter(ctx, _):
+    """Adds what events bring, until one brings 0."""
+    total = 0
+    while True:
+        number = yield ctx.wait_for_external_event("add")
+        if number == 0:
+            return total
+        total = yield ctx.call_activity(increment, input=total + number - 1)
+
+
+@app.workflow
+def sleeper(ctx, ms):
+    yield ctx.create_timer(timedelta(milliseconds=ms))
+    return "awake"
