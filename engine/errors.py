@@ -112,4 +112,15 @@ class CommitUnknownFault(Fault):
 
 
 class LogDamagedFault(Fault):
-    """The log contradicts the checkpoint: truncated, re-created, or written by someone else."""
+    """The log contradicts the checkpoint: truncated, re-created, or written by someone else.
+
+    `partition` says of which partition, where one is to blame.
+    """
+
+    def __init__(self, message: str, partition: int | None = None) -> None:
+        super().__init__(message)
+        self.partition = partition
+
+    @override
+    def __reduce__(self) -> tuple[type["LogDamagedFault"], tuple[str, int | None]]:
+        return (LogDamagedFault, (str(self), self.partition))

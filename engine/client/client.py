@@ -58,6 +58,7 @@ class WorkflowClient:
         Raises:
             UnreachableError: No broker answered within 10 s.
             ConfigurationError: The app's topics do not exist, or `config` sets what the engine relies on.
+
         """
         return cls(open_kafka(bootstrap_servers, app, namespace, config))
 
@@ -67,6 +68,7 @@ class WorkflowClient:
 
         Raises:
             ConfigurationError: There is no embedded log.
+
         """
         return cls(open_embedded(directory))
 
@@ -94,6 +96,7 @@ class WorkflowClient:
         Raises:
             InvalidCommandError: A name or value can't be accepted; nothing was sent.
             UnreachableError: It was not acknowledged within 30 s. It may have been taken all the same.
+
         """
         request = requests.start(workflow, input, instance_id, start_at)
         # Before it is published: whatever comes of it lies behind this position.
@@ -107,6 +110,7 @@ class WorkflowClient:
         Raises:
             InvalidCommandError: A name or value can't be accepted; nothing was sent.
             UnreachableError: It was not acknowledged within 30 s. It may have been taken all the same.
+
         """
         self._publish(requests.raise_event(instance_id, event_name, data))
 
@@ -116,6 +120,7 @@ class WorkflowClient:
         Raises:
             InvalidCommandError: A value can't be accepted; nothing was sent.
             UnreachableError: It was not acknowledged within 30 s. It may have been taken all the same.
+
         """
         self._publish(requests.terminate(instance_id, output, recursive=recursive))
 
@@ -125,6 +130,7 @@ class WorkflowClient:
         Raises:
             InvalidCommandError: A value can't be accepted; nothing was sent.
             UnreachableError: It was not acknowledged within 30 s. It may have been taken all the same.
+
         """
         self._publish(requests.suspend(instance_id, reason))
 
@@ -134,6 +140,7 @@ class WorkflowClient:
         Raises:
             InvalidCommandError: A value can't be accepted; nothing was sent.
             UnreachableError: It was not acknowledged within 30 s. It may have been taken all the same.
+
         """
         self._publish(requests.resume(instance_id, reason))
 
@@ -143,6 +150,7 @@ class WorkflowClient:
         Raises:
             InvalidCommandError: A value can't be accepted; nothing was sent.
             UnreachableError: It was not acknowledged within 30 s. It may have been taken all the same.
+
         """
         self._publish(requests.purge(instance_id, recursive=recursive, force=force))
 
@@ -153,6 +161,7 @@ class WorkflowClient:
 
         Raises:
             UnreachableError: The log did not answer.
+
         """
         fold = reading.fold_instance(self._connection, Fold(instance_id))
         return fold.shown(fetch_payloads=fetch_payloads)
@@ -163,6 +172,7 @@ class WorkflowClient:
         Raises:
             InstanceNotFoundError: There is no such instance.
             UnreachableError: The log did not answer.
+
         """
         fold = Fold(instance_id, keeps_events=True, keeps_runs=all_runs)
         reading.fold_instance(self._connection, fold)
@@ -190,6 +200,7 @@ class WorkflowClient:
         Raises:
             InvalidCommandError: There is no such status.
             UnreachableError: The log did not answer.
+
         """
         wanted = reading.filter_of(name, status, prefix)
         return reading.list_instances(self._connection, wanted, fetch_payloads=fetch_payloads)
@@ -199,6 +210,7 @@ class WorkflowClient:
 
         Raises:
             UnreachableError: The log did not answer.
+
         """
         return reading.read_dead_letters(self._connection)
 
@@ -212,6 +224,7 @@ class WorkflowClient:
         Raises:
             TimeoutError: It did not within `timeout_in_seconds`. The text says where it stands.
             UnreachableError: The log can't be read.
+
         """
         timeout = requests.check_timeout(timeout_in_seconds)
         return self._wait(waiting.for_start(instance_id, timeout, fetch_payloads=fetch_payloads))
@@ -224,6 +237,7 @@ class WorkflowClient:
         Raises:
             TimeoutError: There was none within `timeout_in_seconds`. The text says where it stands.
             UnreachableError: The log can't be read.
+
         """
         timeout = requests.check_timeout(timeout_in_seconds)
         return self._wait(waiting.for_completion(instance_id, timeout, fetch_payloads=fetch_payloads))

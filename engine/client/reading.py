@@ -38,6 +38,7 @@ class DeadLetterEntry(msgspec.Struct, frozen=True, kw_only=True):
         source: Where the refused record was: topic, partition and offset.
         key: Its key, usually the instance id.
         value: Its bytes, unchanged.
+
     """
 
     partition: int

@@ -35,6 +35,7 @@ class WorkflowState:
         serialized_custom_status: What the workflow said it is at.
         failure_details: How it failed, where it did.
         stall_reason: Why it can't go on, while the status is STALLED.
+
     """
 
     instance_id: str
@@ -69,6 +70,7 @@ class WorkflowState:
 
         Raises:
             WorkflowFailedError: The run failed.
+
         """
         if self.failure_details is not None:
             message = f"workflow {self.instance_id!r} failed: {self.failure_details.message}"
@@ -102,6 +104,7 @@ class WorkflowHistoryEvent:
         timestamp: When it was recorded; UTC, without a zone.
         event_type: What it is, as in `schemas/`: "ActivityScheduled" and so on.
         attributes: Its own fields, payloads decoded, binary ids in hexadecimal.
+
     """
 
     event_id: int

@@ -1,12 +1,12 @@
 """One message taken to all its consequences: decide, apply, observe, record, until the code is quiet."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import msgspec
 
 from engine.core import limits
 from engine.core.apply import apply
+from engine.core.consequences import FOLLOW, RECORDERS, arm, fail_child, terminate_child
 from engine.core.decide import Early, Purge, Seat, decide
 from engine.core.execution import Execution
 from engine.core.registry import Registry
@@ -15,8 +15,8 @@ from engine.model import actions as ac
 from engine.model import commands as cm
 from engine.model import effects as ef
 from engine.model import events as ev
-from engine.model.failure import Failure, ParentLink, Payload, cut, failure_of
-from engine.model.ids import call_id_of, child_instance_id_of, run_id_of_continuation
+from engine.model.failure import cut, failure_of
+from engine.model.ids import run_id_of_continuation
 from engine.model.state import InstanceState, RunStub
 
 STALL_NONDETERMINISM = "NonDeterminism"
@@ -100,21 +100,6 @@ def quarantine(seat: Seat, command: cm.Command, moment: Moment, registry: Regist
     return taker.quarantine(command, detail)
 
 
-def open_effects(state: InstanceState) -> list[ef.Effect]:
-    """All that a new owner must set going again for this run. The outbox is not among it: it is on record."""
-    effects: list[ef.Effect] = []
-    for sequence, activity in state.activities.items():
-        if activity.retry_at_ms is None:
-            effects.append(_run_activity(state, sequence, activity.event, activity.attempt))
-        else:
-            effects.append(_arm(state, sequence, activity.retry_at_ms))
-    effects.extend(_arm(state, timer, due_at_ms) for timer, due_at_ms in state.timers.items())
-    for sequence, child in state.children.items():
-        if child.retry_at_ms is not None:
-            effects.append(_arm(state, sequence, child.retry_at_ms))
-    return effects
-
-
 class _TurnTaker:
     """The work of one turn."""
 
@@ -135,6 +120,7 @@ class _TurnTaker:
             stall = self._stall_reason(state)
             if stall is not None:
                 return self._defer(state, stall)
+            assert seat.execution is not None, "expected the execution of a live run, but it was not replayed"
         decision = decide(seat, command, self._now_ms)
         kind = type(decision)
         if kind is ef.Rejected:
@@ -142,7 +128,7 @@ class _TurnTaker:
         elif kind is Early:
             assert isinstance(command, cm.FireTimer)
             assert state is not None
-            self.turn.effects.append(_arm(state, command.timer, command.due_at_ms))
+            self.turn.effects.append(arm(state, command.timer, command.due_at_ms))
         elif kind is Purge:
             self._purge(decision)  # type: ignore[arg-type]
         else:
@@ -194,7 +180,7 @@ class _TurnTaker:
         self.turn.rejected = rejected
         if type(command) is cm.StartChild:
             failure = failure_of("WorkflowInstanceAlreadyExists", rejected.detail, retryable=False)
-            self._send(_fail_child(command.parent, failure))
+            self._send(fail_child(command.parent, failure))
 
     def _purge(self, purge: Purge) -> None:
         seat = self.seat
@@ -255,12 +241,12 @@ class _TurnTaker:
             seat.execution = Execution(self._registry, seat.instance_id)
         if seat.execution is not None:
             seat.execution.observe(recorded)
-        follow = _FOLLOW.get(type(event))
+        follow = FOLLOW.get(type(event))
         if follow is not None:
             self.turn.effects.extend(follow(state, recorded))
         if ending and isinstance(event, ev.InstanceTerminated) and event.recursive:
             for child in ending.values():
-                self._send(_terminate_child(state, child.event.instance_id, event.output))
+                self._send(terminate_child(state, child.event.instance_id, event.output))
 
     def _drain(self) -> None:
         """Records what the code asks for until it is quiet."""
@@ -276,7 +262,7 @@ class _TurnTaker:
     def _record(self, action: ac.Action) -> ev.Event:
         state = self.seat.state
         assert state is not None
-        return _RECORDERS[type(action)](state, action)
+        return RECORDERS[type(action)](state, action)
 
     def _continue(self, action: ac.ContinueAsNew) -> None:
         old = self.seat.state
@@ -304,140 +290,3 @@ class _TurnTaker:
 
     def _send(self, message: cm.ChannelMessage) -> None:
         self.turn.effects.append(ef.SendMessage(message=message))
-
-
-# --- what each action becomes, and what follows from each event ---
-
-
-def _record_call(state: InstanceState, action: Any) -> ev.Event:
-    data = action.input.data if action.input is not None else b""
-    call_id = call_id_of(state.run_id, state.sequence + 1, "activity", action.name, data, action.app_id or "")
-    return ev.ActivityScheduled(
-        name=action.name, call_id=call_id, input=action.input, retry=action.retry, app_id=action.app_id
-    )
-
-
-def _record_child(state: InstanceState, action: Any) -> ev.Event:
-    data = action.input.data if action.input is not None else b""
-    sequence = state.sequence + 1
-    return ev.ChildScheduled(
-        instance_id=action.instance_id or child_instance_id_of(state.instance_id, state.run_id, sequence),
-        workflow=action.workflow,
-        call_id=call_id_of(state.run_id, sequence, "child", action.workflow, data, ""),
-        input=action.input,
-        retry=action.retry,
-    )
-
-
-_RECORDERS: dict[type, Callable[[InstanceState, Any], ev.Event]] = {
-    ac.CompleteInstance: lambda _, action: ev.InstanceCompleted(output=action.output),
-    ac.FailInstance: lambda _, action: ev.InstanceFailed(failure=action.failure),
-    ac.SetCustomStatus: lambda _, action: ev.CustomStatusSet(status=action.status),
-    ac.ApplyPatch: lambda _, action: ev.PatchApplied(name=action.name),
-    ac.CallActivity: _record_call,
-    ac.CreateTimer: lambda _, action: ev.TimerCreated(
-        due_at_ms=action.due_at_ms, event_name=action.event_name
-    ),
-    ac.CancelTimer: lambda _, action: ev.TimerCancelled(timer=action.timer),
-    ac.CallChild: _record_child,
-}
-
-
-def _run_activity(
-    state: InstanceState, scheduled: int, event: ev.ActivityScheduled, attempt: int
-) -> ef.RunActivity:
-    return ef.RunActivity(
-        instance_id=state.instance_id,
-        run_id=state.run_id,
-        workflow=state.workflow,
-        scheduled=scheduled,
-        call_id=event.call_id,
-        name=event.name,
-        input=event.input,
-        attempt=attempt,
-    )
-
-
-def _arm(state: InstanceState, timer: int, due_at_ms: int) -> ef.ArmTimer:
-    return ef.ArmTimer(instance_id=state.instance_id, run_id=state.run_id, timer=timer, due_at_ms=due_at_ms)
-
-
-def _start_child(state: InstanceState, scheduled: int) -> ef.SendMessage:
-    pending = state.children[scheduled]
-    link = ParentLink(
-        instance_id=state.instance_id,
-        run_id=state.run_id,
-        scheduled=scheduled,
-        call_id=pending.event.call_id,
-        attempt=pending.attempt,
-    )
-    message = cm.StartChild(
-        instance_id=pending.event.instance_id,
-        workflow=pending.event.workflow,
-        parent=link,
-        depth=state.depth + 1,
-        input=pending.event.input,
-    )
-    return ef.SendMessage(message=message)
-
-
-def _terminate_child(state: InstanceState, child_id: str, output: Payload | None) -> cm.TerminateChild:
-    return cm.TerminateChild(
-        instance_id=child_id, parent_instance_id=state.instance_id, parent_run_id=state.run_id, output=output
-    )
-
-
-def _fail_child(parent: ParentLink, failure: Failure) -> cm.FailChild:
-    return cm.FailChild(
-        instance_id=parent.instance_id,
-        run_id=parent.run_id,
-        scheduled=parent.scheduled,
-        call_id=parent.call_id,
-        attempt=parent.attempt,
-        failure=failure,
-    )
-
-
-def _ended(state: InstanceState, recorded: ev.Recorded) -> list[ef.Effect]:
-    effects: list[ef.Effect] = [ef.RunEnded(instance_id=state.instance_id, run_id=state.run_id)]
-    event, parent = recorded.event, state.parent
-    if parent is None or type(event) is ev.InstanceContinuedAsNew:
-        return effects
-    message: cm.ChannelMessage
-    if type(event) is ev.InstanceCompleted:
-        message = cm.CompleteChild(
-            instance_id=parent.instance_id,
-            run_id=parent.run_id,
-            scheduled=parent.scheduled,
-            call_id=parent.call_id,
-            attempt=parent.attempt,
-            result=event.output,
-        )
-    elif type(event) is ev.InstanceFailed:
-        message = _fail_child(parent, event.failure)
-    else:
-        text = f"child workflow '{state.instance_id}' was terminated"
-        message = _fail_child(parent, failure_of("WorkflowTerminated", text, retryable=False))
-    return [*effects, ef.SendMessage(message=message)]
-
-
-def _armed_start(state: InstanceState, recorded: ev.Recorded) -> list[ef.Effect]:
-    return [_arm(state, 1, due_at_ms) for due_at_ms in state.timers.values()]
-
-
-_FOLLOW: dict[type, Callable[[InstanceState, Any], list[ef.Effect]]] = {
-    ev.InstanceStarted: _armed_start,
-    ev.InstanceCompleted: _ended,
-    ev.InstanceFailed: _ended,
-    ev.InstanceTerminated: _ended,
-    ev.InstanceContinuedAsNew: _ended,
-    ev.ActivityScheduled: lambda s, r: [_run_activity(s, r.sequence, r.event, 1)],
-    ev.ActivityAttemptFailed: lambda s, r: [_arm(s, r.event.scheduled, r.event.retry_at_ms)],
-    ev.ActivityRetried: lambda s, r: [
-        _run_activity(s, r.event.scheduled, s.activities[r.event.scheduled].event, r.event.attempt)
-    ],
-    ev.TimerCreated: lambda s, r: [_arm(s, r.sequence, r.event.due_at_ms)],
-    ev.ChildScheduled: lambda s, r: [_start_child(s, r.sequence)],
-    ev.ChildAttemptFailed: lambda s, r: [_arm(s, r.event.scheduled, r.event.retry_at_ms)],
-    ev.ChildRetried: lambda s, r: [_start_child(s, r.event.scheduled)],
-}

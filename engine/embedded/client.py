@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from engine.embedded import database as db
-from engine.embedded.jobs import PublishJob
+from engine.embedded.requests import PublishRequest
 from engine.embedded.log import EmbeddedLog, check_record, wall_clock_ms
 from engine.partition.ports import Appended, Headers, Record
 
@@ -50,7 +50,7 @@ class EmbeddedClientLog:
         check_record(key, value, headers)
         if self._owner is not None:
             published: Future[Appended] = Future()
-            self._owner.writer.put(PublishJob(key, value, headers, published))
+            self._owner.writer.put(PublishRequest(key, value, headers, published))
             return published.result().offset
         with self._lock, db.as_faults(), self._database.transaction():
             offset = self._database.end_offset(db.COMMANDS, 0)

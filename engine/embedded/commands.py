@@ -3,7 +3,7 @@
 import time
 
 from engine.embedded import database as db
-from engine.embedded.jobs import ProgressJob, TrimJob
+from engine.embedded.requests import ProgressRequest, TrimRequest
 from engine.embedded.log import EmbeddedLog
 from engine.errors import LogDamagedFault
 from engine.partition.ports import Record
@@ -67,8 +67,8 @@ class EmbeddedCommandSource:
             )
             self._committed = offset
             # In this order: what is deleted must be noted as read.
-            self._writer.put(ProgressJob(db.COMMANDS, PARTITION, offset))
-            self._writer.put(TrimJob(db.COMMANDS, PARTITION, offset))
+            self._writer.put(ProgressRequest(db.COMMANDS, PARTITION, offset))
+            self._writer.put(TrimRequest(db.COMMANDS, PARTITION, offset))
 
     def restart(self) -> None:
         """Reads again from the group's position."""

@@ -11,15 +11,15 @@ from pathlib import Path
 from engine.core.limits import check
 from engine.embedded import database as db
 from engine.embedded import tails
-from engine.embedded.jobs import (
-    AppendJob,
-    ClaimJob,
-    CommitJob,
+from engine.embedded.requests import (
+    AppendRequest,
+    ClaimRequest,
+    CommitRequest,
     OnDone,
     Outcomes,
     Outlet,
-    ProgressJob,
-    TrimJob,
+    ProgressRequest,
+    TrimRequest,
 )
 from engine.embedded.lock import OwnerLock
 from engine.embedded.writer import Writer
@@ -97,7 +97,7 @@ class EmbeddedLog:
         assert 0 <= partition < self._identity.partitions, f"there is no partition {partition}"
         self._refuse_when_closed()
         claimed: Future[Claim] = Future()
-        self.writer.put(ClaimJob(partition, claimed))
+        self.writer.put(ClaimRequest(partition, claimed))
         return claimed.result()
 
     def release(self, claim: Claim) -> None:
@@ -153,7 +153,7 @@ class EmbeddedLog:
         check_record(record.key, record.value, record.headers)
         assert 0 <= record.partition < self._identity.partitions, f"there is no partition {record.partition}"
         self._refuse_when_closed()
-        self.writer.put(AppendJob(record, on_done, outlet))
+        self.writer.put(AppendRequest(record, on_done, outlet))
 
     def begin_commit(self, claim: Claim, commit: Commit) -> None:
         """Sends a commit; its outcome comes by `commit_results`. One at a time for each claim.
@@ -169,7 +169,7 @@ class EmbeddedLog:
         with self._news:
             assert claim not in self._committing, "one commit at a time for each claim"
             self._committing.add(claim)
-        self.writer.put(CommitJob(claim, commit))
+        self.writer.put(CommitRequest(claim, commit))
 
     def commit_results(self) -> list[tuple[Claim, CommitResult]]:
         """Outcomes since the last call. Also runs the `on_done` callbacks of appends."""
@@ -191,7 +191,7 @@ class EmbeddedLog:
     def report_progress(self, claim: Claim, next_offset: int) -> None:
         """Notes it, for lag tools in the file too."""
         self._progress[claim.partition] = next_offset
-        self.writer.put(ProgressJob(db.INBOX, claim.partition, next_offset))
+        self.writer.put(ProgressRequest(db.INBOX, claim.partition, next_offset))
 
     def holds_membership(self, claim: Claim) -> bool:
         """Nobody else can be a member while we have the directory."""
@@ -199,7 +199,7 @@ class EmbeddedLog:
 
     def trim(self, claim: Claim, before_offset: int) -> None:
         """Lets the inbox before `before_offset` go."""
-        self.writer.put(TrimJob(db.INBOX, claim.partition, before_offset))
+        self.writer.put(TrimRequest(db.INBOX, claim.partition, before_offset))
 
     def _take_outcomes(self, outcomes: Outcomes) -> None:
         """Called by the writer's thread, after each transaction."""

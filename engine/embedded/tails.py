@@ -101,5 +101,5 @@ def read(database: db.Database, claim: Claim, start: int, end: int) -> list[Reco
         message = (
             f"expected inbox partition {claim.partition} to hold offset {start}, but from there it {found}"
         )
-        raise LogDamagedFault(message)
+        raise LogDamagedFault(message, claim.partition)
     return records

@@ -1,6 +1,6 @@
 """The one thread that writes an embedded log: all that is asked for at the moment becomes one transaction.
 
-Under load this becomes group commit by itself; alone, a job is written at once. What SQLite refuses is told
+Under load this becomes group commit by itself; alone, a request is written at once. What SQLite refuses is told
 as not known (appends with a callback, commits), as a fault (claims, published commands) or tried again
 without limit (appends without a callback, trims, progress).
 """
@@ -12,18 +12,18 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 from engine.embedded import database as db
-from engine.embedded.jobs import (
-    AppendJob,
+from engine.embedded.requests import (
+    AppendRequest,
     Bounds,
-    ClaimJob,
-    CommitJob,
+    ClaimRequest,
+    CommitRequest,
     Group,
-    Job,
+    Request,
     Outcomes,
-    ProgressJob,
-    PublishJob,
-    StopJob,
-    TrimJob,
+    ProgressRequest,
+    PublishRequest,
+    StopRequest,
+    TrimRequest,
 )
 from engine.embedded.signal import Signal
 from engine.partition.ports import Appended, Doubt
@@ -48,7 +48,7 @@ class Writer:
         self._on_group = on_group
         self._bounds: Bounds | None = Bounds(database, partitions)
         # A SimpleQueue is implemented in C: putting never waits for the GIL.
-        self._queue: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._commands = 0
         self.death: BaseException | None = None
         self.commands_changed = Signal()
@@ -56,10 +56,10 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="embedded-log-writer", daemon=True)
         self._thread.start()
 
-    def put(self, job: Job) -> None:
+    def put(self, request: Request) -> None:
         """Asks for something; the order of one caller's requests is kept."""
         self.raise_if_dead()
-        self._queue.put(job)
+        self._queue.put(request)
 
     def raise_if_dead(self) -> None:
         """The writer dies only of our bugs; whoever needs it must then say so."""
@@ -69,7 +69,7 @@ class Writer:
 
     def stop(self) -> None:
         """Writes what was asked for so far and ends. Not to be called twice."""
-        self._queue.put(StopJob())
+        self._queue.put(StopRequest())
         self._thread.join()
 
     def _run(self) -> None:
@@ -78,41 +78,41 @@ class Writer:
         except BaseException as death:  # noqa: BLE001 -- the thread's edge: it is raised again by `put`
             self.death = death
             self._on_group(Outcomes())
-        for job in self._drain([]):
-            _refuse(job, RuntimeError("the embedded log is closed"))
+        for request in self._drain([]):
+            _refuse(request, RuntimeError("the embedded log is closed"))
 
     def _work(self) -> None:
-        again: list[Job] = []
+        again: list[Request] = []
         is_stopping = False
         while not is_stopping:
-            jobs = again or [self._queue.get()]
-            self._drain(jobs)
-            is_stopping = any(isinstance(job, StopJob) for job in jobs)
-            again = self._write(jobs)
+            requests = again or [self._queue.get()]
+            self._drain(requests)
+            is_stopping = any(isinstance(request, StopRequest) for request in requests)
+            again = self._write(requests)
             if again and not is_stopping:
                 threading.Event().wait(RETRY_PAUSE_S)
 
-    def _drain(self, jobs: list[Job]) -> list[Job]:
+    def _drain(self, requests: list[Request]) -> list[Request]:
         try:
-            while len(jobs) < GROUP_JOBS_MAX:
-                jobs.append(self._queue.get_nowait())
+            while len(requests) < GROUP_JOBS_MAX:
+                requests.append(self._queue.get_nowait())
         except queue.Empty:
             pass
-        return jobs
+        return requests
 
-    def _write(self, jobs: list[Job]) -> list[Job]:
-        """Returns the jobs to be tried again."""
-        publishes = any(isinstance(job, PublishJob) for job in jobs)
+    def _write(self, requests: list[Request]) -> list[Request]:
+        """Returns the requests to be tried again."""
+        publishes = any(isinstance(request, PublishRequest) for request in requests)
         try:
-            outcomes = self._write_group(jobs, publishes=publishes)
+            outcomes = self._write_group(requests, publishes=publishes)
         except sqlite3.Error as error:
             # What a failed COMMIT left behind only the file can tell.
             self._bounds = None
-            self._on_group(_outcomes_of_failure(jobs, error))
-            return [job for job in jobs if _refuse(job, db.fault_of(error))]
+            self._on_group(_outcomes_of_failure(requests, error))
+            return [request for request in requests if _refuse(request, db.fault_of(error))]
         except BaseException as death:
-            for job in jobs:
-                _refuse(job, AssertionError(f"the embedded log's writer died: {death!r}"))
+            for request in requests:
+                _refuse(request, AssertionError(f"the embedded log's writer died: {death!r}"))
             raise
         self._on_group(outcomes)
         for claimed, claim in outcomes.claims:
@@ -124,47 +124,47 @@ class Writer:
         self.changed.notify()
         return []
 
-    def _write_group(self, jobs: list[Job], *, publishes: bool) -> Outcomes:
+    def _write_group(self, requests: list[Request], *, publishes: bool) -> Outcomes:
         if self._bounds is None:
             self._bounds = Bounds(self._database, self._partitions)
         if publishes:
             with self._database.transaction():
                 # Other processes publish too: only inside the transaction the end stays where it is.
                 self._bounds.ends[db.COMMANDS, 0] = self._database.end_offset(db.COMMANDS, 0)
-                return self._group_of(jobs, self._bounds, write_now=True).outcomes
-        group = self._group_of(jobs, self._bounds, write_now=False)
+                return self._group_of(requests, self._bounds, write_now=True).outcomes
+        group = self._group_of(requests, self._bounds, write_now=False)
         with nullcontext() if group.is_one_statement() else self._database.transaction():
             group.write(self._database)
         return group.outcomes
 
-    def _group_of(self, jobs: list[Job], bounds: Bounds, *, write_now: bool) -> Group:
+    def _group_of(self, requests: list[Request], bounds: Bounds, *, write_now: bool) -> Group:
         group = Group(bounds, self._now_ms())
-        for job in jobs:
-            group.add(job)
+        for request in requests:
+            group.add(request)
         if write_now:
             group.write(self._database)
         return group
 
 
-def _outcomes_of_failure(jobs: list[Job], error: sqlite3.Error) -> Outcomes:
+def _outcomes_of_failure(requests: list[Request], error: sqlite3.Error) -> Outcomes:
     outcomes = Outcomes()
-    for job in jobs:
-        if isinstance(job, CommitJob):
-            outcomes.results.append((job.claim, Doubt(f"SQLite: {error}")))
-        elif isinstance(job, AppendJob) and job.on_done is not None:
-            outcomes.appended.append((job.outlet, job.on_done, Appended(-1, 0)))
+    for request in requests:
+        if isinstance(request, CommitRequest):
+            outcomes.results.append((request.claim, Doubt(f"SQLite: {error}")))
+        elif isinstance(request, AppendRequest) and request.on_done is not None:
+            outcomes.appended.append((request.outlet, request.on_done, Appended(-1, 0)))
     return outcomes
 
 
-def _refuse(job: Job, error: Exception) -> bool:
-    """Tells the one who waits for a job. True for one that nobody waits for: it may be tried again."""
-    match job:
-        case ClaimJob() | PublishJob():
-            job.result.set_exception(error)
+def _refuse(request: Request, error: Exception) -> bool:
+    """Tells the one who waits for a request. True for one that nobody waits for: it may be tried again."""
+    match request:
+        case ClaimRequest() | PublishRequest():
+            request.result.set_exception(error)
             return False
-        case AppendJob():
-            return job.on_done is None
-        case TrimJob() | ProgressJob():
+        case AppendRequest():
+            return request.on_done is None
+        case TrimRequest() | ProgressRequest():
             return True
-        case CommitJob() | StopJob():
+        case CommitRequest() | StopRequest():
             return False

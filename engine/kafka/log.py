@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
 
 from engine.codec.topics import topics_of
 from engine.core.limits import check
+from engine.errors import LogDamagedFault
 from engine.kafka import reader
 from engine.kafka.appender import KafkaAppender, ResultAppender
 from engine.kafka.commits import MESSAGE_BYTES_MAX, CommitTopics, Transactions
@@ -58,6 +59,7 @@ class KafkaLog:
         self._tokens = itertools.count(time.time_ns())
         self._transactions: dict[int, Transactions] = {}
         self._followed: dict[int, int] = {}
+        self._damage: list[LogDamagedFault] = []
         self._work: queue.SimpleQueue[tuple[Claim, Transactions, Commit] | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[tuple[Claim, CommitResult]] = queue.SimpleQueue()
         self._local_progress: dict[int, int] = {}
@@ -166,6 +168,8 @@ class KafkaLog:
 
     def poll(self, timeout_ms: int) -> list[Record]:
         """See the port."""
+        if self._damage:
+            raise self._damage.pop()
         if not self._followed:
             time.sleep(min(timeout_ms, 20) / 1000)
             return []
@@ -173,12 +177,18 @@ class KafkaLog:
         if first is None:
             return []
         messages = [first, *self._consumer.consume(reader.BATCH_RECORDS, 0)]
-        record_of = reader.record_of
-        return [
-            record_of(m)
-            for m in messages
-            if (m.error() is None or reader.message_is_good(m)) and m.partition() in self._followed
-        ]
+        record_of, followed = reader.record_of, self._followed
+        return [record_of(m) for m in messages if m.partition() in followed and self._is_good(m)]
+
+    def _is_good(self, message: Message) -> bool:
+        if message.error() is None:
+            return True
+        try:
+            return reader.message_is_good(message)
+        except LogDamagedFault as fault:
+            # Told by the next poll: what came beside it, of other partitions, must not be lost with it.
+            self._damage.append(LogDamagedFault(str(fault), message.partition()))
+            return False
 
     # --- writing ---
 

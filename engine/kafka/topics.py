@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 
 import msgspec
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, Uuid
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported, but not declared so
     AdminClient,
     ConfigResource,
@@ -92,6 +92,8 @@ def specs(settings: KafkaSettings, names: Topics) -> tuple[TopicSpec, ...]:
     )
 
 
+_URL_SAFE = str.maketrans("+/", "-_", "=")
+
 # May be set otherwise without harm to exactness: only `apply` cares.
 _ADVISED = frozenset({"max.compaction.lag.ms"})
 
@@ -148,9 +150,9 @@ class TopicAdmin:
         )
         topics = {name: future.result() for name, future in described.items()}
         return Identity(
-            commands_topic_id=str(topics[names.commands].topic_id),
-            inbox_topic_id=str(topics[names.inbox].topic_id),
-            history_topic_id=str(topics[names.history].topic_id),
+            commands_topic_id=_written(topics[names.commands].topic_id),
+            inbox_topic_id=_written(topics[names.inbox].topic_id),
+            history_topic_id=_written(topics[names.history].topic_id),
             partitions=len(topics[names.inbox].partitions),
         )
 
@@ -201,6 +203,11 @@ class TopicAdmin:
             if len(found) == len(created) and ready:
                 return
             time.sleep(0.05)
+
+
+def _written(topic_id: Uuid) -> str:
+    """As Kafka's own tools write it. The client's form has `+` and `/`, which no key or header of ours may hold."""
+    return str(topic_id).translate(_URL_SAFE)
 
 
 def _is_stricter(setting: str, expected: str, found: str) -> bool:

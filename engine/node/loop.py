@@ -189,7 +189,11 @@ class OwnerLoop:
             backlog += owner.backlog
         if backlog > BACKLOG_RECORDS_MAX:
             return []
-        return self._log.poll(wake)
+        try:
+            return self._log.poll(wake)
+        except LogDamagedFault as fault:
+            self._stop_damaged(fault.partition, fault)
+            return []
 
     def _process(self, records: list[Record]) -> None:
         if not records:
@@ -211,6 +215,18 @@ class OwnerLoop:
             work()
         except CacheCorruptFault as fault:
             owner.status, owner.lost_reason = OwnerStatus.LOST, f"cache: {fault}"
+        except LogDamagedFault as fault:
+            self._stop_damaged(owner.claim.partition, fault)
+
+    def _stop_damaged(self, partition: int | None, fault: LogDamagedFault) -> None:
+        """Stops one partition loudly and for good; raises where nobody knows which."""
+        if partition is None:
+            raise fault
+        log.critical("partition %d can't be owned: %s", partition, fault)
+        self.damaged[partition] = str(fault)
+        owner = self.owners.pop(partition, None)
+        if owner is not None:
+            owner.abandon()
 
     def _take_result(self, claim: Claim, result: CommitResult) -> None:
         owner = self.owners.get(claim.partition)

@@ -84,16 +84,16 @@ class Batch:
         """Writes up to `count_max` tombstones over a run; what is left to do, or None."""
         run = (progress.instance_id, progress.run_id)
         if progress.next_sequence == 1:
+            # The store forgets the whole run at once: a part of one would look like damage to the next claim.
             self._finished.pop(run, None)
+            self._events.pop(run, None)
             self._deletes.append(keys.stub_key(progress.instance_id))
+            last = progress.last_sequence
+            self._deletes.extend(keys.event_key(*run, sequence) for sequence in range(1, last + 1))
         end = min(progress.last_sequence, progress.next_sequence + count_max - 1)
         prefix = f"{run[0]}|{run[1]}|"
         for sequence in range(progress.next_sequence, end + 1):
             self.records.append((f"{prefix}{sequence}".encode(), None))
-            self._deletes.append(keys.event_key(*run, sequence))
-        events = self._events.get(run)
-        if events is not None:
-            self._events[run] = [each for each in events if not progress.next_sequence <= each[0] <= end]
         if end == progress.last_sequence:
             return None
         return PurgeProgress(
@@ -105,8 +105,10 @@ class Batch:
         self.records.append((key, value))
 
     def store_changes(self) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
-        """(puts, deletes) that bring a store from the commit before to this one. Deletes come first."""
-        puts, deletes = list(self._puts), list(self._deletes)
+        """(puts, deletes) that bring a store from the commit before to this one. No key is in both."""
+        # A store deletes what is in both, but a new run's stub must outlive the one it took the place of.
+        stubs = {keys.stub_key(stub.instance_id) for stub in self._finished.values()}
+        puts, deletes = list(self._puts), [key for key in self._deletes if key not in stubs]
         for run, events in self._events.items():
             stub = self._finished.get(run)
             if stub is None:

@@ -134,7 +134,7 @@ class Owner:
             f"partition {self.claim.partition} stops: {what}. The log was truncated or re-created under the engine; "
             "restore the topics, or delete all topics of the app to begin anew"
         )
-        raise LogDamagedFault(message)
+        raise LogDamagedFault(message, self.claim.partition)
 
     def _first_checkpoint(self, last: Checkpoint | None) -> Checkpoint:
         if last is None:
@@ -189,6 +189,9 @@ class Owner:
         for record in records:
             if record.offset < turns.next_offset:
                 continue
+            if record.offset > turns.next_offset:
+                # The inbox is written without transactions and read from its own offsets on: it has no gaps.
+                self._damaged(f"inbox record {turns.next_offset} is missing before {record.offset}")
             turns.take(record, batch)
             if self.status is OwnerStatus.CATCHING_UP and turns.next_offset >= self._catch_up_end:
                 self._go_live()

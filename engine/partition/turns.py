@@ -11,6 +11,7 @@ import msgspec
 from engine.codec import avro
 from engine.codec.topics import IngressSource, history_key, parse_out_key, partition_of
 from engine.core.apply import account, key_digest
+from engine.core.consequences import open_effects
 from engine.core.decide import Seat
 from engine.core.turn import (
     STALL_CRASHED,
@@ -18,7 +19,6 @@ from engine.core.turn import (
     Moment,
     Turn,
     needs_execution,
-    open_effects,
     quarantine,
     replay,
     take_turn,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from engine.codec import avro
 from engine.codec.topics import CHECKPOINT_KEY, FROM_HEADER, IngressSource, parse_history_key, parse_source
-from engine.core.apply import account, apply
+from engine.core.apply import account, apply, key_digest
 from engine.core.turn import replay
 from engine.model import commands as cm
 from engine.model import events as ev
@@ -238,7 +238,8 @@ def _fold(run: RunKey, events: dict[int, bytes]) -> InstanceState:
         raise Violation(f"I10: of {run} only the events {sorted(events)} are left")
     for sequence in sorted(events):
         state = apply(state, run[0], avro.decode_event(events[sequence])[1])
-        account(state, f"{run[0]}|{run[1]}|{sequence}".encode(), events[sequence])
+        key, value = f"{run[0]}|{run[1]}|{sequence}".encode(), events[sequence]
+        account(state, len(value), key_digest(key, value))
     assert state is not None
     return state
 

@@ -62,6 +62,10 @@ class Client:
                 yield from self._purge_by_force()
                 continue
             yield from self._raise_all(drawing.events)
+            if not drawing.events and self._rng.random() < 0.3:
+                # Refused, or the beginning of a second run that comes to the same.
+                yield self._rng.randrange(500)
+                yield from self._start(program)
             if self._rng.random() < 0.15:
                 yield from self._terminate()
                 expected = OneOf(*expected.entries, ("TERMINATED", "stop"))
@@ -76,11 +80,17 @@ class Client:
         start = cm.StartInstance(
             instance_id=self.instance_id, workflow=programs.WORKFLOW, input=payload, start_at_ms=start_at_ms
         )
-        self._publish(start)
+        record = self._publish(start)
         if self._rng.random() < 0.1:
-            # At once behind the first in the same partition: refused, whatever happens.
-            self._publish(start)
-        yield self._rng.randrange(30)
+            yield self._rng.randrange(30)
+        else:
+            yield from self._until_taken(record)
+
+    def _until_taken(self, record: Record) -> Life:
+        self._view.catch_up()
+        while not self._view.is_taken(self._partition, record):
+            yield LOOK_MS
+            self._view.catch_up()
 
     def _raise_all(self, events: list[tuple[str, int]]) -> Life:
         is_suspended = False
@@ -104,6 +114,7 @@ class Client:
 
     def _wait_for_end(self, expected: Entry) -> Life:
         self.doing = f"waiting for {self.instance_id} to be {expected}"
+        yield from self._until_taken(self.published[-1])
         while True:
             self._view.catch_up()
             end = self._view.end_of(self.instance_id)
@@ -124,16 +135,8 @@ class Client:
     def _purge_with(self, command: cm.PurgeInstance) -> Life:
         record = self._publish(command)
         self.doing = f"waiting for the purge of {self.instance_id}"
-        while not self._view.is_taken(self._partition, record):
-            yield LOOK_MS
-            self._view.catch_up()
-        # A large run goes in slices; the first of them takes its beginning.
-        for _ in range(40):
-            self._view.catch_up()
-            if not self._view.is_known(self.instance_id):
-                break
-            yield LOOK_MS
-        else:
+        yield from self._until_taken(record)
+        if self._view.is_known(self.instance_id):
             raise Violation(f"I10: {self.instance_id} is still there after its purge was committed")
         self.is_purged = True
 

@@ -9,6 +9,7 @@ from engine.core.registry import Registry
 from engine.errors import CacheCorruptFault, EngineError, LogDamagedFault
 from engine.model.effects import RunActivity
 from engine.node.activities import result_of, run_attempt
+from engine.partition.careful import Exam
 from engine.partition.context import OwnerContext, OwnerSettings
 from engine.partition.ingress import Ingress
 from engine.partition.owner import Owner, OwnerStatus
@@ -49,7 +50,9 @@ class OwnerProcess:
         self._stores = stores
         self._registry = registry
         self._clock = SimulatedClock(broker, faults.rng.randrange(1_000_000))
-        self._context = OwnerContext(registry=registry, settings=settings, run_activity=self._run_activity)
+        self._context = OwnerContext(
+            registry=registry, settings=settings, run_activity=self._run_activity, exam=Exam()
+        )
         self._not_before_ms: dict[int, int] = {}
         self._opened: list[Owner] = []
         self.ingress = Ingress(
@@ -151,9 +154,8 @@ class OwnerProcess:
         try:
             work()  # type: ignore[operator]  # bound methods and partials alike
         except CacheCorruptFault:
-            owner = self.owners.pop(partition)
-            self._stores[partition].wipe()
-            owner.abandon()
+            # The next claim meets the corruption again, and wipes.
+            self.owners.pop(partition).abandon()
 
     def _bury(self) -> None:
         for partition, owner in list(self.owners.items()):
@@ -167,8 +169,9 @@ class OwnerProcess:
         wake = IDLE_MS
         for owner in self.owners.values():
             # The owner's own answer is capped at 100 ms; where it names no moment we may sleep longer.
-            asked = owner.next_wake_ms() if owner.status is not OwnerStatus.FENCING else 5
-            wake = min(wake, asked if asked < 100 else IDLE_MS)
+            # While a commit is under way its result is news that wakes us by itself.
+            asked = 100 if owner.status is OwnerStatus.FENCING else owner.next_wake_ms()
+            wake = min(wake, asked if 1 < asked < 100 else IDLE_MS if asked else 1)
         if self.log.ours != self.owners.keys() or self._opened:
             wake = min(wake, 50)
         return wake
@@ -181,7 +184,7 @@ class OwnerProcess:
 
     # --- activities ---
 
-    def _run_activity(self, call: RunActivity, partition: int) -> None:
+    def _run_activity(self, call: RunActivity, partition: int, is_isolated: bool) -> None:  # noqa: FBT001
         owner = self.owners.get(partition)
         if owner is None or owner.status is not OwnerStatus.LIVE:
             raise Violation(f"I12: activity {call.scheduled} of {call.instance_id} ran under an owner not live")

@@ -4,6 +4,7 @@ import random
 
 from engine.codec.topics import CHECKPOINT_KEY
 from engine.core.registry import Registry
+from engine.partition.careful import Exam
 from engine.partition.context import OwnerContext, OwnerSettings
 from engine.partition.owner import Owner
 from engine.partition.ports import Append
@@ -32,7 +33,9 @@ def derive_again(broker: MemoryBroker, partition: int, registry: Registry) -> di
         again.inbox[partition].end = record.offset + 1
     faults = Faults(random.Random(0), {})
     log = MuteLog(again, "again", faults)
-    context = OwnerContext(registry=registry, settings=OwnerSettings(), run_activity=lambda *_: None)
+    context = OwnerContext(
+        registry=registry, settings=OwnerSettings(), run_activity=lambda *_: None, exam=Exam()
+    )
     owner = Owner(log.claim(partition), log, MemoryStore(), SimulatedClock(again, 0), context)
     owner.open(again.now_ms)
     owner.start()

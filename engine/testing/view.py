@@ -76,7 +76,8 @@ class View:
             if record.value is None:
                 events = runs.get(run_id, {})
                 events.pop(sequence, None)
-                if not events:
+                # A run that loses its beginning is gone, though its other tombstones may come in later slices.
+                if not events or sequence == 1:
                     runs.pop(run_id, None)
             else:
                 runs.setdefault(run_id, {})[sequence] = avro.decode_event(record.value)[1]

@@ -59,10 +59,12 @@ class KafkaBroker:
 
     @property
     def bootstrap_servers(self) -> str:
+        """Of this broker alone; a client learns of the others from it."""
         return f"{HOST}:{self.node.port}"
 
     @property
     def log(self) -> Path:
+        """Kafka's own; the first place to look when something is odd."""
         return self.directory / "logs" / "broker.log"
 
     @property

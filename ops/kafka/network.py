@@ -23,7 +23,7 @@ def free_ports(count: int) -> tuple[int, ...]:
     """Distinct ports nobody listens on now. At random, so that two runs at once seldom pick the same."""
     found: dict[int, None] = {}
     for _ in range(PICKS_MAX):
-        port = random.randint(PORT_MIN, PORT_MAX)
+        port = random.randint(PORT_MIN, PORT_MAX)  # noqa: S311 - a port is no secret
         if is_free(port):
             found[port] = None
         if len(found) == count:
@@ -34,6 +34,7 @@ def free_ports(count: int) -> tuple[int, ...]:
 
 
 def is_free(port: int) -> bool:
+    """Now; it may be taken a moment later."""
     with socket.socket() as probe:
         # As Java does: a port whose last connections are in TIME_WAIT is free to listen on.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -45,6 +46,7 @@ def is_free(port: int) -> bool:
 
 
 def require_free(port: int, what_for: str) -> None:
+    """Named before a broker starts, instead of found in its log afterwards."""
     if not is_free(port):
         raise PortInUse(port, what_for)
 

@@ -31,6 +31,7 @@ class Root:
 
 
 def main(kafka_version: str) -> None:
+    """Resolve the tree with `mvn`, hash what it delivered, write the lock."""
     roots = (
         Root("org.apache.kafka", "kafka_2.13", kafka_version),
         Root("org.apache.logging.log4j", "log4j-slf4j-impl", LOG4J_VERSION),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.embedded import EmbeddedClientLog, EmbeddedLog, jobs, tails
+from engine.embedded import EmbeddedClientLog, EmbeddedLog, requests, tails
 from engine.embedded.database import DATABASE_FILE
 from engine.errors import ConfigurationError, LimitExceededError, LogUnavailableFault
 from engine.partition.ports import Append, Appended, Commit, Committed, Doubt
@@ -222,7 +222,7 @@ def test_a_record_no_log_takes_is_refused_at_once(log: EmbeddedLog) -> None:
 def test_superseded_checkpoints_are_deleted_and_nothing_else(
     directory: Path, log: EmbeddedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "CHECKPOINTS_KEPT_OFFSETS", 30)
+    monkeypatch.setattr(requests, "CHECKPOINTS_KEPT_OFFSETS", 30)
     driver = Driver(log)
     claim, other = driver.claim(0), driver.claim(1)
     driver.commit(other, commit_of(b"other", b"a"))

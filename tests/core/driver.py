@@ -63,7 +63,14 @@ class World:
 
     # --- commands ---
 
-    def start(self, workflow: Workflow | str, value: object = None, *, instance_id: str = "i", at_ms: int | None = None) -> Turn:
+    def start(
+        self,
+        workflow: Workflow | str,
+        value: object = None,
+        *,
+        instance_id: str = "i",
+        at_ms: int | None = None,
+    ) -> Turn:
         """Starts an instance, "i" unless told otherwise."""
         name = workflow if isinstance(workflow, str) else workflow.__name__
         command = cm.StartInstance(
@@ -140,7 +147,10 @@ class World:
         """A due time comes, be it early or late."""
         return self.send(
             cm.FireTimer(
-                instance_id=timer.instance_id, run_id=timer.run_id, timer=timer.timer, due_at_ms=timer.due_at_ms
+                instance_id=timer.instance_id,
+                run_id=timer.run_id,
+                timer=timer.timer,
+                due_at_ms=timer.due_at_ms,
             )
         )
 
@@ -198,7 +208,10 @@ class World:
     def _note(self, turn: Turn) -> None:
         seat = turn.seat
         for recorded in turn.recorded:
-            assert avro.decode_event(avro.encode_event(seat.instance_id, recorded)) == (seat.instance_id, recorded)
+            assert avro.decode_event(avro.encode_event(seat.instance_id, recorded)) == (
+                seat.instance_id,
+                recorded,
+            )
             if recorded.sequence == 1:
                 self.histories[seat.instance_id] = []
                 self.runs.setdefault(seat.instance_id, []).append(self.histories[seat.instance_id])
@@ -236,7 +249,9 @@ class World:
     def output(self, instance_id: str = "i") -> Any:  # noqa: ANN401 -- a user's value
         """The output of a completed or terminated run."""
         last = self.history(instance_id)[-1]
-        assert isinstance(last, ev.InstanceCompleted | ev.InstanceTerminated), f"expected an output, but got {last}"
+        assert isinstance(last, ev.InstanceCompleted | ev.InstanceTerminated), (
+            f"expected an output, but got {last}"
+        )
         return decode_value(last.output)
 
     def failure(self, instance_id: str = "i") -> Failure:

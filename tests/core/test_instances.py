@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+import engine as wf
 from engine.model import commands as cm
 from engine.model import effects as ef
 from engine.model import events as ev
@@ -91,10 +92,8 @@ def test_results_timers_and_events_of_a_suspension_come_in_the_order_they_came()
             "timer": ctx.create_timer(timedelta(seconds=1)),
             "event": ctx.wait_for_external_event("go"),
         }
-        from engine import when_any
-
         while pending:
-            winner = yield when_any(list(pending.values()))
+            winner = yield wf.when_any(list(pending.values()))
             name = next(name for name, task in pending.items() if task == winner)
             order.append(name)
             del pending[name]

@@ -1,5 +1,7 @@
 """when_all and when_any: in whatever order their tasks end, and nested."""
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -164,14 +166,8 @@ def test_the_loser_of_when_any_may_fail_and_nobody_is_hurt():
 
 
 def winner_fails(ctx, _value):
-    winner = yield wf.when_any([ctx.call_activity("a"), ctx.create_timer(wf_hour())])
+    winner = yield wf.when_any([ctx.call_activity("a"), ctx.create_timer(timedelta(hours=1))])
     return winner.is_failed
-
-
-def wf_hour():
-    from datetime import timedelta
-
-    return timedelta(hours=1)
 
 
 def test_a_failed_task_wins_as_well():

@@ -84,7 +84,9 @@ def test_a_timer_lasts_up_to_ten_years_and_no_millisecond_longer():
     world = World(until(longest + timedelta(milliseconds=1)))
     world.start("sleeper")
     assert world.failure().type == "ValueError"
-    assert world.failure().message.startswith("expected a timer from 0 to 3,660 days, but got 3660 days, 0:00")
+    assert world.failure().message.startswith(
+        "expected a timer from 0 to 3,660 days, but got 3660 days, 0:00"
+    )
 
 
 @given(st.integers(0, limits.TIMER_MS_MAX), st.integers(0, 2**42))

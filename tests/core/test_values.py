@@ -139,7 +139,10 @@ def test_a_workflow_and_its_activity_get_their_annotated_types(kind):
 
 def test_without_an_annotation_a_value_is_plain_json():
     for value, plain in [
-        (Order(1, [Item("pen", 1.5)]), {"id": 1, "items": [{"name": "pen", "price": 1.5, "colour": "red"}], "note": None}),
+        (
+            Order(1, [Item("pen", 1.5)]),
+            {"id": 1, "items": [{"name": "pen", "price": 1.5, "colour": "red"}], "note": None},
+        ),
         (MODEL, {"amount": "1.10", "placed": "2026-01-02T00:00:00Z"}),
         (SimpleNamespace(a=1, b=[2]), {"a": 1, "b": [2]}),
         (Point(1, 2), [1, 2]),

@@ -105,6 +105,7 @@ class Auditor:
         self.inbox: list[Seen] = []
         self.partitions: dict[int, Partition] = defaultdict(Partition)
         self.has_gaps = False
+        self._finished: dict[str, Any] = {}
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap_servers,
@@ -180,15 +181,6 @@ class Auditor:
             kinds[events[-1].kind] += 1
         return f"{len(self.runs)} runs, {ended} ended, last events {dict(kinds)}, {len(self.dead_letters)} dead letters"
 
-    @property
-    def _finished(self) -> dict[str, Any]:
-        outcomes = {}
-        for (instance_id, _), events in list(self.runs.items()):
-            last = events[-1]
-            if last.kind in TERMINAL - {"InstanceContinuedAsNew"}:
-                outcomes[instance_id] = _outcome(last)
-        return outcomes
-
     def _events(self, instance_id: str, kind: str) -> list[Recorded]:
         return [
             event for run, events in self.runs.items() if run[0] == instance_id for event in events if event.kind == kind
@@ -253,9 +245,11 @@ class Auditor:
         run = _run_of(seen.key)
         assert (*run, body["sequence"]) == (body["instance_id"], body["run_id"], _sequence_of(seen.key))
         events = self.runs[run]
-        if any(event.sequence == body["sequence"] for event in events):
-            return
+        if events and body["sequence"] <= events[-1].sequence:
+            return  # written again, with the same bytes
         events.append(Recorded(seen.partition, kind, body))
+        if kind in TERMINAL - {"InstanceContinuedAsNew"}:
+            self._finished[run[0]] = _outcome(events[-1])
 
     def _take_checkpoint(self, seen: Seen, partition: Partition) -> None:
         assert seen.value is not None

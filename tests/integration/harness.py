@@ -22,7 +22,7 @@ from tests.integration.auditor import PATIENCE_SECONDS, Auditor
 
 REPOSITORY = Path(__file__).parents[2]
 SAMPLE = "tests.integration.sample:app"
-COMMAND_LINE = (sys.executable, "/tmp/w1run.py")
+COMMAND_LINE = (sys.executable, "-m", "engine.cli.main")
 # Short, so that a takeover is not what a test spends its time on.
 FAST = {"session-timeout-ms": 1_500, "heartbeat-interval-ms": 100}
 

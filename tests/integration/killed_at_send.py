@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from typing import Any
 
-from engine.cli.main import main
+from engine.cli.worker import worker
 from engine.codec import avro
 from engine.model.commands import CompleteChild
 from engine.partition.outbox import Outbox, OutMessage
@@ -22,4 +23,5 @@ def _kill_or_record(self: Outbox, target: int, message: OutMessage) -> Any:
 
 if __name__ == "__main__":
     Outbox._record = _kill_or_record  # type: ignore[method-assign]
-    main()
+    assert sys.argv[1] == worker.name
+    worker.main(sys.argv[2:])

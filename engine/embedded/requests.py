@@ -34,7 +34,7 @@ OnDone = Callable[[Appended], None]
 Outlet = deque[tuple[OnDone, Appended]]
 
 
-class AppendJob(msgspec.Struct, frozen=True, gc=False):
+class AppendRequest(msgspec.Struct, frozen=True, gc=False):
     """Append to the inbox. The outcome goes to the outlet, where the caller's thread runs `on_done`."""
 
     record: Append
@@ -42,7 +42,7 @@ class AppendJob(msgspec.Struct, frozen=True, gc=False):
     outlet: Outlet
 
 
-class PublishJob(msgspec.Struct, frozen=True):
+class PublishRequest(msgspec.Struct, frozen=True):
     """Append to the commands; others do so too, from other processes."""
 
     key: bytes
@@ -51,21 +51,21 @@ class PublishJob(msgspec.Struct, frozen=True):
     result: "Future[Appended]"
 
 
-class CommitJob(msgspec.Struct, frozen=True, gc=False):
+class CommitRequest(msgspec.Struct, frozen=True, gc=False):
     """Append a commit to the history, if the claim still counts."""
 
     claim: Claim
     commit: Commit
 
 
-class ClaimJob(msgspec.Struct, frozen=True):
+class ClaimRequest(msgspec.Struct, frozen=True):
     """Fence all earlier claims of a partition."""
 
     partition: int
     result: "Future[Claim]"
 
 
-class TrimJob(msgspec.Struct, frozen=True, gc=False):
+class TrimRequest(msgspec.Struct, frozen=True, gc=False):
     """Delete what lies before an offset."""
 
     topic: str
@@ -73,7 +73,7 @@ class TrimJob(msgspec.Struct, frozen=True, gc=False):
     before_offset: int
 
 
-class ProgressJob(msgspec.Struct, frozen=True, gc=False):
+class ProgressRequest(msgspec.Struct, frozen=True, gc=False):
     """Note how far a reader has come."""
 
     name: str
@@ -81,11 +81,11 @@ class ProgressJob(msgspec.Struct, frozen=True, gc=False):
     offset: int
 
 
-class StopJob(msgspec.Struct, frozen=True, gc=False):
+class StopRequest(msgspec.Struct, frozen=True, gc=False):
     """End the writer, after what was asked for before."""
 
 
-Job = AppendJob | PublishJob | CommitJob | ClaimJob | TrimJob | ProgressJob | StopJob
+Request = AppendRequest | PublishRequest | CommitRequest | ClaimRequest | TrimRequest | ProgressRequest | StopRequest
 
 
 class Bounds:
@@ -113,7 +113,7 @@ class Outcomes:
 
 
 class Group:
-    """Jobs taken together. Changes `bounds` as it goes: if it fails, they must be read again."""
+    """Requests taken together. Changes `bounds` as it goes: if it fails, they must be read again."""
 
     def __init__(self, bounds: Bounds, now_ms: int) -> None:
         self.outcomes = Outcomes()
@@ -125,23 +125,23 @@ class Group:
         self._pruned: dict[int, tuple[int, int]] = {}
         self._progress: dict[tuple[str, int], int] = {}
 
-    def add(self, job: Job) -> None:
-        """Decides what becomes of a job."""
-        match job:
-            case AppendJob():
-                self._append(job)
-            case CommitJob():
-                self._commit(job)
-            case PublishJob():
-                offset = self._add_row(db.COMMANDS, 0, job.key, job.value, job.headers)
-                self.outcomes.published.append((job.result, Appended(offset, self._now_ms)))
-            case ClaimJob():
-                self._claim(job)
-            case TrimJob():
-                self._trim(job)
-            case ProgressJob():
-                self._progress[job.name, job.partition] = job.offset
-            case StopJob():
+    def add(self, request: Request) -> None:
+        """Decides what becomes of a request."""
+        match request:
+            case AppendRequest():
+                self._append(request)
+            case CommitRequest():
+                self._commit(request)
+            case PublishRequest():
+                offset = self._add_row(db.COMMANDS, 0, request.key, request.value, request.headers)
+                self.outcomes.published.append((request.result, Appended(offset, self._now_ms)))
+            case ClaimRequest():
+                self._claim(request)
+            case TrimRequest():
+                self._trim(request)
+            case ProgressRequest():
+                self._progress[request.name, request.partition] = request.offset
+            case StopRequest():
                 pass
 
     def write(self, database: db.Database) -> None:
@@ -163,8 +163,8 @@ class Group:
         others = self._claimed or self._trimmed or self._pruned or self._progress
         return not others and len(self._rows) == 1 and len(next(iter(self._rows.values()))) in db.INSERT_SIZES
 
-    def _append(self, job: AppendJob) -> None:
-        record = job.record
+    def _append(self, request: AppendRequest) -> None:
+        record = request.record
         offset = self._add_row(db.INBOX, record.partition, record.key, record.value, record.headers)
         self.outcomes.inbox.append(
             Record(
@@ -176,25 +176,25 @@ class Group:
                 headers=record.headers,
             )
         )
-        if job.on_done is not None:
-            self.outcomes.appended.append((job.outlet, job.on_done, Appended(offset, self._now_ms)))
+        if request.on_done is not None:
+            self.outcomes.appended.append((request.outlet, request.on_done, Appended(offset, self._now_ms)))
 
-    def _commit(self, job: CommitJob) -> None:
-        partition = job.claim.partition
+    def _commit(self, request: CommitRequest) -> None:
+        partition = request.claim.partition
         latest = self._bounds.epochs.get(partition, 0)
-        if latest != job.claim.token:
-            fenced = Fenced(f"partition {partition}: claim {job.claim.token} was followed by claim {latest}")
-            self.outcomes.results.append((job.claim, fenced))
+        if latest != request.claim.token:
+            fenced = Fenced(f"partition {partition}: claim {request.claim.token} was followed by claim {latest}")
+            self.outcomes.results.append((request.claim, fenced))
             return
-        for key, value in job.commit.records:
+        for key, value in request.commit.records:
             self._add_row(db.HISTORY, partition, key, value, ())
-        for letter in job.commit.dead_letters:
+        for letter in request.commit.dead_letters:
             self._add_row(db.DEADLETTER, 0, letter.key, letter.value, letter.headers)
-        behind = self._add_row(db.HISTORY, partition, CHECKPOINT_KEY, job.commit.checkpoint, ()) + 1
+        behind = self._add_row(db.HISTORY, partition, CHECKPOINT_KEY, request.commit.checkpoint, ()) + 1
         # The place of Kafka's marker, as `Database.end_offset` has it.
         self._bounds.ends[db.HISTORY, partition] = behind + 1
         self._prune(partition, behind)
-        self.outcomes.results.append((job.claim, Committed(behind, self._now_ms)))
+        self.outcomes.results.append((request.claim, Committed(behind, self._now_ms)))
 
     def _prune(self, partition: int, history_position: int) -> None:
         start = self._bounds.pruned[partition]
@@ -204,8 +204,8 @@ class Group:
         self._bounds.pruned[partition] = end
         self._pruned[partition] = (start, end)
 
-    def _claim(self, job: ClaimJob) -> None:
-        bounds, partition = self._bounds, job.partition
+    def _claim(self, request: ClaimRequest) -> None:
+        bounds, partition = self._bounds, request.partition
         epoch = bounds.epochs.get(partition, 0) + 1
         bounds.epochs[partition] = self._claimed[partition] = epoch
         claim = Claim(
@@ -216,15 +216,15 @@ class Group:
             inbox_start=bounds.starts[db.INBOX, partition],
             inbox_end=bounds.ends[db.INBOX, partition],
         )
-        self.outcomes.claims.append((job.result, claim))
+        self.outcomes.claims.append((request.result, claim))
 
-    def _trim(self, job: TrimJob) -> None:
-        place = (job.topic, job.partition)
+    def _trim(self, request: TrimRequest) -> None:
+        place = (request.topic, request.partition)
         start = self._bounds.starts[place]
         # Where commands end only a group that publishes some knows; but they are trimmed behind what was
         # read.
-        end = job.before_offset if job.topic == db.COMMANDS else self._bounds.ends[place]
-        before = min(job.before_offset, end)
+        end = request.before_offset if request.topic == db.COMMANDS else self._bounds.ends[place]
+        before = min(request.before_offset, end)
         if before > start:
             self._bounds.starts[place] = before
             self._trimmed[place] = (self._trimmed.get(place, (start, 0))[0], before)

@@ -1,0 +1,233 @@
+"""Which log a command speaks to, and how its values are read. Connects only when a command asks for it."""
+
+import re
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+from typing_extensions import override
+
+from engine.client import WorkflowClient
+from engine.errors import ConfigurationError
+from engine.kafka.settings import KafkaSettings, load_properties
+from engine.model.failure import Payload
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+BOOTSTRAP_PROPERTY = "bootstrap.servers"
+PARTITIONS = KafkaSettings(bootstrap_servers="", app="").partitions
+FORMATS = ("table", "json")
+_RELATIVE = re.compile(r"\+([0-9]{1,9})(s|m|h|d)")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the log is: Kafka, or a directory when no server is given."""
+
+    app: str
+    namespace: str
+    bootstrap_servers: str
+    properties: dict[str, str]
+    directory: Path
+
+    def open_client(self) -> WorkflowClient:
+        """A client. Raises UnreachableError, ConfigurationError."""
+        if not self.bootstrap_servers:
+            if not self.directory.is_dir():
+                message = (
+                    f"expected an embedded log in {str(self.directory)!r}, but there is no such directory; "
+                    "start 'engine dev', or name a Kafka with --bootstrap-servers"
+                )
+                raise ConfigurationError(message)
+            return WorkflowClient.embedded(self.directory)
+        self.check_kafka()
+        return WorkflowClient.kafka(
+            bootstrap_servers=self.bootstrap_servers,
+            app=self.app,
+            namespace=self.namespace,
+            config=self.properties,
+        )
+
+    def kafka_settings(self, *, is_dev: bool, partitions: int) -> KafkaSettings:
+        """For the administration of topics. Raises UsageError where no Kafka is named."""
+        self.check_kafka()
+        return KafkaSettings(
+            bootstrap_servers=self.bootstrap_servers,
+            app=self.app,
+            namespace=self.namespace,
+            member="cli",
+            partitions=partitions,
+            is_dev=is_dev,
+            extra=self.properties,
+        )
+
+    def check_kafka(self) -> None:
+        """Raises UsageError where it isn't said which Kafka, or which app on it."""
+        if not self.bootstrap_servers:
+            message = "expected --bootstrap-servers (or ENGINE_BOOTSTRAP_SERVERS), but no Kafka is named"
+            raise click.UsageError(message)
+        if not self.app:
+            message = "expected --app (or ENGINE_APP), but no app is named"
+            raise click.UsageError(message)
+
+
+def log_options(command: F) -> F:
+    """Decorator: the options that name the log; the command gets them as `log`."""
+
+    @wraps(command)
+    def with_log(*args: Any, **values: Any) -> Any:
+        config = values.pop("config")
+        properties = load_properties(config) if config else {}
+        servers = properties.pop(BOOTSTRAP_PROPERTY, "")
+        log = LogOptions(
+            app=values.pop("app"),
+            namespace=values.pop("namespace"),
+            bootstrap_servers=values.pop("bootstrap_servers") or servers,
+            properties=properties,
+            directory=values.pop("directory"),
+        )
+        return command(*args, log=log, **values)
+
+    decorated: Any = with_log
+    for option in reversed(_LOG_OPTIONS):
+        decorated = option(decorated)
+    result: F = decorated
+    return result
+
+
+_LOG_OPTIONS = (
+    click.option("--app", default="", envvar="ENGINE_APP", show_envvar=True, help="The app that is meant."),
+    click.option(
+        "--namespace",
+        default="wf",
+        envvar="ENGINE_NAMESPACE",
+        show_default=True,
+        show_envvar=True,
+        help="The first part of all topics' names.",
+    ),
+    click.option(
+        "--bootstrap-servers",
+        default="",
+        envvar="ENGINE_BOOTSTRAP_SERVERS",
+        show_envvar=True,
+        metavar="HOST:PORT",
+        help="Where Kafka is, several with commas. Without it: the embedded log in --dir.",
+    ),
+    click.option(
+        "--config",
+        default="",
+        envvar="ENGINE_CONFIG",
+        show_envvar=True,
+        metavar="PATH",
+        help="A file of name=value lines for the Kafka client: security, credentials.",
+    ),
+    click.option(
+        "--dir",
+        "directory",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=Path(".engine"),
+        envvar="ENGINE_DIR",
+        show_default=True,
+        show_envvar=True,
+        help="The directory of the embedded log.",
+    ),
+)
+
+format_option = click.option(
+    "-o",
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="table",
+    show_default=True,
+    help="A table for people, or JSON.",
+)
+
+
+def example(line: str) -> str:
+    """The epilog of a command's help."""
+    return f"\b\nExample:\n  {line}"
+
+
+def timeout_option(prose: str) -> Callable[[F], F]:
+    """Decorator: how long to wait."""
+    return click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, max=366 * 24 * 3600),
+        default=60.0,
+        show_default=True,
+        metavar="SECONDS",
+        help=prose,
+    )
+
+
+class JsonPayload(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
+    """A JSON value: given, in a file (`@name`) or on stdin (`-`). Carried as it was written."""
+
+    name = "json"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Payload:
+        """See click."""
+        if isinstance(value, Payload):
+            return value
+        text = self._read(value, param, ctx)
+        try:
+            msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            option = param.opts[0] if isinstance(param, click.Option) else "the argument"
+            if value == "-" or value.startswith("@"):
+                self.fail(f"expected JSON in {value!r}, but {error}", param, ctx)
+            self.fail(
+                f"expected JSON, but got {value!r:.100} ({error}); a string needs its own quotes: "
+                f'{option} \'"tea"\', an object: {option} \'{{"item": "tea"}}\', a file: {option} @input.json',
+                param,
+                ctx,
+            )
+        return Payload(text.strip())
+
+    def _read(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
+        if value == "-":
+            return sys.stdin.buffer.read()
+        if not value.startswith("@"):
+            return value.encode("utf-8", "surrogateescape")
+        try:
+            return Path(value[1:]).read_bytes()
+        except OSError as error:
+            self.fail(f"expected a file at {value[1:]!r}, but {error.strerror}", param, ctx)
+
+
+class StartTime(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
+    """A time with its zone, or a time from now."""
+
+    name = "time"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """See click."""
+        if isinstance(value, datetime):
+            return value
+        relative = _RELATIVE.fullmatch(value)
+        try:
+            if relative is not None:
+                return datetime.now(UTC) + timedelta(**{_UNITS[relative[2]]: int(relative[1])})
+            at = datetime.fromisoformat(value)
+        except (ValueError, OverflowError):
+            at = datetime.min  # noqa: DTZ901 -- refused below, as every time without a zone
+        if at.tzinfo is None:
+            self.fail(
+                "expected a time with its zone such as 2030-01-31T09:00:00Z, or from now such as +90s, +10m, "
+                f"+2h, +1d, but got {value!r}",
+                param,
+                ctx,
+            )
+        return at
+
+
+JSON = JsonPayload()
+TIME = StartTime()
