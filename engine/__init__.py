@@ -1,4 +1,7 @@
-"""Durable workflows as ordinary Python, event-sourced on Kafka. This is the author's API: `import engine as wf`."""
+"""Durable workflows as ordinary Python, event-sourced on Kafka.
+
+This is the author's API: `import engine as wf`.
+"""
 
 from engine.core.activity import WorkflowActivityContext
 from engine.core.context import WorkflowContext

@@ -15,7 +15,7 @@ class _ReplaySafe(logging.LoggerAdapter[logging.Logger]):
         self._context = context
 
     @override
-    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 -- logging's name
+    def isEnabledFor(self, level: int) -> bool:
         return not self._context.is_replaying and super().isEnabledFor(level)
 
     @override

@@ -34,7 +34,8 @@ class WorkflowRuntime:
         Args:
             fn: Called as `fn(context, input)`, or `fn(context)`.
             name: What workflows call it by.
-            executor: "thread", or "process" for CPU-bound sync functions, which would slow all workflows otherwise.
+            executor: "thread", or "process" for CPU-bound sync functions, which would slow all workflows
+            otherwise.
 
         Raises:
             ValueError: The name is taken, empty or too long, or the executor unknown.
@@ -68,7 +69,10 @@ class WorkflowRuntime:
     def activity(
         self, fn: F | None = None, /, *, name: str | None = None, executor: str = "thread"
     ) -> F | Callable[[F], F]:
-        """Decorator for an activity: `@app.activity` or `@app.activity(name="charge", executor="process")`."""
+        """Decorator for an activity.
+
+        `@app.activity` or `@app.activity(name="charge", executor="process")`.
+        """
 
         def register(function: F) -> F:
             self.register_activity(function, name=name, executor=executor)

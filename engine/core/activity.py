@@ -26,5 +26,8 @@ class WorkflowActivityContext:
 
     @property
     def idempotency_key(self) -> str:
-        """The same for every attempt of this call and for no other call: hand it to whatever must happen once."""
+        """The same for every attempt of this call and for no other call.
+
+        Hand it to whatever must happen once.
+        """
         return self._call.call_id.hex()

@@ -42,7 +42,10 @@ def account(state: InstanceState, size: int, digest: int) -> None:
 
 
 def key_digest(key: bytes, value: bytes) -> int:
-    """One record's term in an order-free sum: enough to notice that records are missing, not to stop a forger."""
+    """One record's term in an order-free sum.
+
+    Enough to notice that records are missing, not to stop a forger.
+    """
     return crc32(value) << 32 | crc32(value, crc32(key))
 
 

@@ -1,4 +1,7 @@
-"""What a run waits for: its open calls, and its mailbox of external events. First in, first out, in any case."""
+"""What a run waits for: its open calls, and its mailbox of external events.
+
+First in, first out, in any case.
+"""
 
 from collections import deque
 from typing import Any

@@ -1,4 +1,7 @@
-"""What each action becomes, what follows from each event, and what a new owner sets going again. Tables, no flow."""
+"""What each action becomes, what follows from each event, and what a new owner sets going again.
+
+Tables, no flow.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -62,6 +65,7 @@ def _run_activity(
 
 
 def arm(state: InstanceState, timer: int, due_at_ms: int) -> ef.ArmTimer:
+    """The effect that brings event `timer` its firing."""
     return ef.ArmTimer(instance_id=state.instance_id, run_id=state.run_id, timer=timer, due_at_ms=due_at_ms)
 
 
@@ -85,12 +89,14 @@ def _start_child(state: InstanceState, scheduled: int) -> ef.SendMessage:
 
 
 def terminate_child(state: InstanceState, child_id: str, output: Payload | None) -> cm.TerminateChild:
+    """A recursive terminate, one step down."""
     return cm.TerminateChild(
         instance_id=child_id, parent_instance_id=state.instance_id, parent_run_id=state.run_id, output=output
     )
 
 
 def fail_child(parent: ParentLink, failure: Failure) -> cm.FailChild:
+    """What a parent is told of a child that did not complete."""
     return cm.FailChild(
         instance_id=parent.instance_id,
         run_id=parent.run_id,

@@ -1,4 +1,7 @@
-"""What workflow code holds. Its clock, randomness and ids come from history, so that a replay sees the same."""
+"""What workflow code holds.
+
+Its clock, randomness and ids come from history, so that a replay sees the same.
+"""
 
 import random
 import string
@@ -154,7 +157,9 @@ class WorkflowContext:
         return self._execution.wait_for_event(name, due_at_ms)
 
     def continue_as_new(self, new_input: Any, *, save_events: bool = False) -> Task[Any]:
-        """Ends this run and starts the workflow over, with an empty history. Return, or yield, right after it.
+        """Ends this run and starts the workflow over, with an empty history.
+
+        Return, or yield, right after it.
 
         Args:
             new_input: The next run's input.
@@ -165,7 +170,10 @@ class WorkflowContext:
         return self._execution.propose_continuation(payload, save_events=save_events)
 
     def is_patched(self, patch_name: str) -> bool:
-        """Whether this run takes the new branch of changed code: yes from the first time it gets there live."""
+        """Whether this run takes the new branch of changed code.
+
+        Yes from the first time it gets there live.
+        """
         return self._execution.is_patched(_valid("patch name", patch_name))
 
     # --- the same on every replay ---

@@ -14,7 +14,10 @@ from engine.model.state import InstanceState, PendingActivity, PendingChild, Run
 
 
 class Seat(msgspec.Struct, kw_only=True):
-    """Where one instance sits: its live state, or what a finished run left; and its execution, if there is one."""
+    """Where one instance sits: its live state, or what a finished run left.
+
+    And its execution, if there is one.
+    """
 
     instance_id: str
     state: InstanceState | None = None
@@ -90,7 +93,7 @@ def _purge(seat: Seat, command: Any, now_ms: int) -> Decision:
     if not seat.is_known:
         return _not_live(seat)
     if seat.is_live and not command.force:
-        text = f"orchestration has not yet completed: '{seat.instance_id}' is {_status(seat)}; terminate it, or use force"
+        text = f"orchestration has not yet completed: '{seat.instance_id}' is {_status(seat)}"
         return Rejected(Reason.INSTANCE_NOT_FINISHED, text)
     return Purge(command.recursive, command.force)
 

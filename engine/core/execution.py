@@ -1,9 +1,11 @@
 """One run's live generator: it observes events and proposes actions. A disposable cache of its own replay.
 
 Rules
-* It changes by `observe` alone, live and in replay: the same events give the same proposals, in the same order.
-* An event that brings news (an input) may only come when every proposal has been recorded; an event that records a
-  proposal must match the oldest one. Anything else is a NonDeterminismError, and this object is spent.
+* It changes by `observe` alone, live and in replay: the same events give the same proposals, in the same
+  order.
+* An event that brings news (an input) may only come when every proposal has been recorded; an event that
+  records a proposal must match the oldest one. Anything else is a NonDeterminismError, and this object is
+  spent.
 * While suspended, news is held; it is observed at the resumption, in order.
 """
 
@@ -96,7 +98,10 @@ class Execution:
         self.is_replaying = False
 
     def close(self) -> None:
-        """Ends the generator now. The user's `finally` blocks run, and find a context that refuses everything."""
+        """Ends the generator now.
+
+        The user's `finally` blocks run, and find a context that refuses everything.
+        """
         self._is_over = True
         generator, self._generator = self._generator, None
         if generator is None:
@@ -208,7 +213,8 @@ class Execution:
         event = recorded.event
         action = self.next_action()
         if action is None:
-            message = f"history has {matching.describe(event)} as event {recorded.sequence}, but the code asks for nothing"
+            what = matching.describe(event)
+            message = f"history has {what} as event {recorded.sequence}, but the code asks for nothing"
             raise NonDeterminismError(f"{message}; {matching.REMEDY}")
         if not matching.MATCHERS[type(event)](action, event):
             message = (

@@ -1,7 +1,7 @@
 """(phase, event) to phase: the whole life of a run on one screen. ARCHITECTURE.md draws it from here.
 
-A pair that isn't in the table can't happen; meeting one is a bug or a damaged history, and an error either way.
-Events of a run's calls, timers and suspensions leave the phase alone and are listed as such.
+A pair that isn't in the table can't happen; meeting one is a bug or a damaged history, and an error either
+way. Events of a run's calls, timers and suspensions leave the phase alone and are listed as such.
 """
 
 from engine.model import events as ev

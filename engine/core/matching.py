@@ -43,7 +43,8 @@ MATCHERS: dict[type, Callable[[Any, Any], bool]] = {
     ev.ChildScheduled: _same_child,
 }
 
-# Facts that change nothing for the code: it learns of a retried call only by its outcome, and of a stall never.
+# Facts that change nothing for the code: it learns of a retried call only by its outcome, and of a stall
+# never.
 UNOBSERVED = frozenset(
     {
         ev.InstanceStalled,

@@ -50,8 +50,8 @@ class RetryPolicy:
         types = _type_names(non_retryable_error_types)
         if len(types) > TYPES_MAX or any(len(each.encode()) > limits.NAME_BYTES_MAX for each in types):
             message = (
-                f"expected at most {TYPES_MAX} non_retryable_error_types of at most {limits.NAME_BYTES_MAX} bytes, "
-                f"but got {len(types)}"
+                f"expected at most {TYPES_MAX} non_retryable_error_types of {limits.NAME_BYTES_MAX} bytes "
+                f"each, but got {len(types)}"
             )
             raise ValueError(message)
         self.spec = failure.RetryPolicy(

@@ -57,7 +57,10 @@ class Turn(msgspec.Struct, kw_only=True):
 
 
 def take_turn(seat: Seat, command: cm.Command, moment: Moment, registry: Registry) -> Turn:
-    """Takes `command` to the instance in `seat`, in place. The seat must have its execution, or a replay error."""
+    """Takes `command` to the instance in `seat`, in place.
+
+    The seat must have its execution, or a replay error.
+    """
     return _TurnTaker(seat, moment, registry).take(command)
 
 
@@ -70,7 +73,10 @@ def needs_execution(seat: Seat, command: cm.Command) -> bool:
 
 
 def replay(registry: Registry, instance_id: str, history: Iterable[ev.Recorded]) -> Execution:
-    """An execution as it stood after `history`. Raises NonDeterminismError where the code does other things."""
+    """An execution as it stood after `history`.
+
+    Raises NonDeterminismError where the code does other things.
+    """
     execution = Execution(registry, instance_id)
     execution.is_replaying = True
     events = list(history)
@@ -94,9 +100,12 @@ def unstall(seat: Seat, moment: Moment, registry: Registry) -> Turn:
 
 
 def quarantine(seat: Seat, command: cm.Command, moment: Moment, registry: Registry) -> Turn:
-    """The turn of a record that must not be tried again: a stall, or a refusal where there is no run to stall."""
+    """The turn of a record that must not be tried again.
+
+    A stall, or a refusal where there is no run to stall.
+    """
     taker = _TurnTaker(seat, moment, registry)
-    detail = f"{type(command).__name__} ended the worker's process three times; mend the code and start the worker again"
+    detail = f"{type(command).__name__} ended the worker's process three times; mend the code and restart"
     return taker.quarantine(command, detail)
 
 
@@ -147,9 +156,9 @@ class _TurnTaker:
             return (STALL_NONDETERMINISM, self.seat.replay_error)
         if state.sequence >= limits.HISTORY_EVENTS_MAX or state.history_bytes >= limits.HISTORY_BYTES_MAX:
             text = (
-                f"expected at most {limits.HISTORY_EVENTS_MAX:,} events and {limits.HISTORY_BYTES_MAX:,} bytes of "
-                f"history, but the run has {state.sequence:,} and {state.history_bytes:,}; terminate it, and let "
-                "the workflow use continue_as_new"
+                f"expected at most {limits.HISTORY_EVENTS_MAX:,} events and {limits.HISTORY_BYTES_MAX:,} "
+                f"bytes of history, but the run has {state.sequence:,} and {state.history_bytes:,}; "
+                "terminate it, and let the workflow use continue_as_new"
             )
             return (STALL_HISTORY_LIMIT, text)
         return None

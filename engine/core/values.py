@@ -1,6 +1,7 @@
 """User values to payloads and back: JSON, shaped by type annotations where a function has them.
 
-NaN and the infinities become null, for JSON has none. A payload whose content type isn't JSON reaches the code as bytes.
+NaN and the infinities become null, for JSON has none. A payload whose content type isn't JSON reaches the
+code as bytes.
 """
 
 import dataclasses

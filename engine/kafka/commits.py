@@ -1,6 +1,9 @@
-"""Transactions of one claim: two transactional ids used strictly in turn, which hides the broker's marker writing.
+"""Transactions of one claim.
 
-Nothing is ever retried on a producer whose commit had an unknown outcome: librdkafka may still deliver it later.
+Two transactional ids used strictly in turn, which hides the broker's marker writing.
+
+Nothing is ever retried on a producer whose commit had an unknown outcome: librdkafka may still deliver it
+later.
 """
 
 import threading
@@ -47,7 +50,10 @@ class Transactions:
         self._producers = [self._producer(f"{id_prefix}-{partition}-{which}") for which in "xy"]
 
     def fence(self) -> None:
-        """Fences every earlier claim: first X, then Y, always. Raises LogUnavailableFault or ConfigurationError."""
+        """Fences every earlier claim: first X, then Y, always.
+
+        Raises LogUnavailableFault or ConfigurationError.
+        """
         timeout = self._settings.request_timeout_ms / 1000
         for producer in self._producers:
             try:

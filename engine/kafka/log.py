@@ -1,4 +1,7 @@
-"""The Log port on Kafka. What is here is plumbing; what makes it exact is in commits, membership and reader."""
+"""The Log port on Kafka.
+
+What is here is plumbing; what makes it exact is in commits, membership and reader.
+"""
 
 import itertools
 import logging
@@ -108,7 +111,10 @@ class KafkaLog:
         return claim
 
     def _bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        """(log start, high watermark): read uncommitted, for an open transaction must not hide what is behind it."""
+        """(log start, high watermark).
+
+        Read uncommitted, for an open transaction must not hide what is behind it.
+        """
         place = TopicPartition(topic, partition)
         found = []
         try:

@@ -50,7 +50,10 @@ class Membership:
         return frozenset(self._mine)
 
     def commit(self, offsets: dict[int, int], *, wait: bool) -> bool:
-        """Commits group offsets: for lag tools, and with `wait` as a question whether we are still a member."""
+        """Commits group offsets.
+
+        For lag tools, and with `wait` as a question whether we are still a member.
+        """
         places = [TopicPartition(self._topic, partition, offset) for partition, offset in offsets.items()]
         try:
             if wait:
@@ -72,7 +75,7 @@ class Membership:
         return {place.partition: place.offset for place in places if place.offset >= 0}
 
     def leave(self) -> None:
-        """Leaves the group, so that another member takes over at once instead of after the session timeout."""
+        """Leaves the group, so that another member takes over at once."""
         # librdkafka sends a static member's leave on unsubscribe, but not on close.
         self._consumer.unsubscribe()
         deadline = time.monotonic() + LEAVE_SECONDS

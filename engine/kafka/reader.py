@@ -76,7 +76,10 @@ def _until(consumer: Consumer, place: TopicPartition, end: int) -> Iterator[list
 
 
 def message_is_good(message: Message) -> bool:
-    """Whether it is a record. Raises the fault for an error that matters; passing ones are librdkafka's to retry."""
+    """Whether it is a record.
+
+    Raises the fault for an error that matters; passing ones are librdkafka's to retry.
+    """
     error = message.error()
     if error is None:
         return True

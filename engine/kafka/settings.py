@@ -1,4 +1,7 @@
-"""How Kafka is reached. Whatever librdkafka can be told passes through; what correctness rests on does not."""
+"""How Kafka is reached.
+
+Whatever librdkafka can be told passes through; what correctness rests on does not.
+"""
 
 from pathlib import Path
 from typing import Any

@@ -66,13 +66,17 @@ class KafkaCommandSource:
                 if message_is_good(message):
                     records.append(record_of(message))
             except LogDamagedFault as fault:
-                # A group offset that is gone: the topic is another, or was trimmed by hand. What is left is new to us.
+                # A group offset that is gone: the topic is another, or was trimmed by hand. What is left is
+                # new to us.
                 log.warning("%s; reading partition %d of commands from its start", fault, message.partition())
                 self._reassign([TopicPartition(self._topic, message.partition() or 0, OFFSET_BEGINNING)])
         return [record for record in records if record.partition in self._ours]
 
     def commit(self, positions: dict[int, int]) -> None:
-        """See the port. The metadata names the topic, so that an offset is never used on another of the same name."""
+        """See the port.
+
+        The metadata names the topic, so that an offset is never used on another of the same name.
+        """
         places = [
             TopicPartition(self._topic, partition, offset, metadata=self.topic_id)
             for partition, offset in positions.items()

@@ -137,11 +137,14 @@ class TopicAdmin:
         return differences
 
     def identity(self) -> Identity:
-        """The topics' ids. Raises ConfigurationError, naming each difference, where the topics are not safe."""
+        """The topics' ids.
+
+        Raises ConfigurationError, naming each difference, where the topics are not safe.
+        """
         differences = self.check()
         if differences:
             lines = "\n  ".join(str(each) for each in differences)
-            message = f"the topics of app {self._settings.app!r} are not safe to run on:\n  {lines}\n{self._remedy()}"
+            message = f"the topics of app {self._settings.app!r} are not safe:\n  {lines}\n{self._remedy()}"
             raise ConfigurationError(message)
         names = self._names
         described = self._admin.describe_topics(
@@ -158,8 +161,8 @@ class TopicAdmin:
 
     def _remedy(self) -> str:
         return (
-            f"'engine topics apply --app {self._settings.app}' creates missing topics; change settings with your "
-            "cluster's tools; use --dev for a single broker"
+            f"'engine topics apply --app {self._settings.app}' creates missing topics; change settings with "
+            "your cluster's tools; use --dev for a single broker"
         )
 
     def _existing(self) -> dict[str, int]:
@@ -206,7 +209,10 @@ class TopicAdmin:
 
 
 def _written(topic_id: Uuid) -> str:
-    """As Kafka's own tools write it. The client's form has `+` and `/`, which no key or header of ours may hold."""
+    """As Kafka's own tools write it.
+
+    The client's form has `+` and `/`, which no key or header of ours may hold.
+    """
     return str(topic_id).translate(_URL_SAFE)
 
 

@@ -148,7 +148,7 @@ class RaiseEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class RefuseRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A record of `commands` that can't be accepted, carried to the owner so that its dead letter is exact."""
+    """A record of `commands` that can't be accepted, on its way to an exact dead letter."""
 
     instance_id: str
     reason: str

@@ -63,7 +63,10 @@ class SendMessage(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class PurgeRun(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Write a tombstone over every event of this run. `key_sum` covers what was on record before this turn."""
+    """Write a tombstone over every event of this run.
+
+    `key_sum` covers what was on record before this turn.
+    """
 
     instance_id: str
     run_id: str

@@ -1,4 +1,6 @@
-"""How ids are derived, here and nowhere else. Every derived id is a digest of recorded facts, never of chance.
+"""How ids are derived, here and nowhere else.
+
+Every derived id is a digest of recorded facts, never of chance.
 
 Two owners that process the same inbox record must derive the same ids, or a re-derived history would differ
 from the one already committed.
@@ -12,7 +14,8 @@ INSTANCE_ID_BYTES_MAX = 128
 
 
 def _digest(size: int, parts: str, rest: bytes = b"") -> bytes:
-    # Callers put a length before any part that may hold the separator: else ("ab", "c") could pass for ("a", "bc").
+    # Callers put a length before any part that may hold the separator: else ("ab", "c") could pass for ("a",
+    # "bc").
     return blake2b(parts.encode() + rest, digest_size=size).digest()
 
 

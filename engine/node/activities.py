@@ -1,7 +1,9 @@
-"""Runs activities: sync ones on threads, async ones on one event loop, CPU-bound ones in processes if they ask.
+"""Runs activities.
 
-An attempt ends in one inbox record, a result or a failure. Nothing an activity does can stop its worker but killing
-the process; what it returned is on its way before the thread takes up the next.
+Sync ones on threads, async ones on one event loop, CPU-bound ones in processes if they ask.
+
+An attempt ends in one inbox record, a result or a failure. Nothing an activity does can stop its worker but
+killing the process; what it returned is on its way before the thread takes up the next.
 """
 
 import asyncio
@@ -52,8 +54,11 @@ class ActivityPool:
         self._isolated = IsolatedRunner(run_attempt, self._finish)
         self._kinds = {name: self._kind_of(definition) for name, definition in registry.activities.items()}
 
-    def run(self, call: RunActivity, partition: int, is_isolated: bool) -> None:
-        """Begins an attempt; its outcome is appended to the inbox of `partition`. Called by the owners' thread."""
+    def run(self, call: RunActivity, partition: int, is_isolated: bool) -> None:  # noqa: FBT001 -- a callback
+        """Begins an attempt; its outcome is appended to the inbox of `partition`.
+
+        Called by the owners' thread.
+        """
         self.started += 1
         kind = self._kinds.get(call.name, "unknown")
         if is_isolated and kind != "unknown":
@@ -77,7 +82,10 @@ class ActivityPool:
         return self._queue.qsize()
 
     def close(self) -> None:
-        """Takes up nothing more. What is running is left to itself: its result is of no use to this process."""
+        """Takes up nothing more.
+
+        What is running is left to itself: its result is of no use to this process.
+        """
         self._is_closed = True
         self._isolated.close()
         for _ in self._threads:

@@ -1,6 +1,7 @@
-"""Runs activities one at a time in a process of their own, for a worker that has died too often to trust them.
+"""Runs activities one at a time in a process of their own, for a worker that has died too often.
 
-The death of that process is a failed attempt. What can't be carried into another process runs where it is called.
+The death of that process is a failed attempt. What can't be carried into another process runs where it is
+called.
 """
 
 import multiprocessing

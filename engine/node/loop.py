@@ -1,7 +1,7 @@
 """The owners' thread: claims what the group gives, feeds records to owners, hands them what commits came to.
 
-A claim restores in a thread of its own, so that one large partition holds up no other. Everything else about owners
-happens here, in one thread.
+A claim restores in a thread of its own, so that one large partition holds up no other. Everything else about
+owners happens here, in one thread.
 """
 
 import logging
@@ -210,7 +210,10 @@ class OwnerLoop:
                 self._drive(owner, partial(owner.process, mine))
 
     def _drive(self, owner: Owner, work: Callable[[], None]) -> None:
-        """A cache that proves corrupt costs its partition a new claim, which rebuilds it; the neighbours flow."""
+        """A cache that proves corrupt costs its partition a new claim, which rebuilds it.
+
+        The neighbours flow.
+        """
         try:
             work()
         except CacheCorruptFault as fault:
@@ -245,8 +248,8 @@ class OwnerLoop:
                 self._bury_lost(partition, owner)
 
     def _bury_lost(self, partition: int, owner: Owner) -> None:
-        # A fence may come from our own transaction's timeout, or from a confused zombie. While the group says that the
-        # partition is ours it is claimed again; if it isn't ours, the assignment will say so.
+        # A fence may come from our own transaction's timeout, or from a confused zombie. While the group says
+        # that the partition is ours it is claimed again; if it isn't ours, the assignment will say so.
         self.losses += 1
         is_member = self._log.holds_membership(owner.claim)
         wait = self._back_off(partition)

@@ -4,7 +4,8 @@ It has one thread and never opens a Kafka client or a store: forking copies lock
 hold them. What a worker imports is imported before the first fork, to restart in milliseconds.
 
 Rules
-* A child that dies is started again in its slot: at once, or after a growing pause where it keeps dying young.
+* A child that dies is started again in its slot: at once, or after a growing pause where it keeps dying
+  young.
 * A child that ends with CONFIGURATION_EXIT would do so again: the supervisor stops all and ends with it too.
 * A child never outlives the supervisor, however that ends: nobody would start it again, nor stop it.
 """

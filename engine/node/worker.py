@@ -1,4 +1,7 @@
-"""A worker: one process that owns partitions, forwards commands and runs activities, until it is told to stop."""
+"""A worker.
+
+One process that owns partitions, forwards commands and runs activities, until it is told to stop.
+"""
 
 import gc
 import logging
@@ -20,6 +23,7 @@ from engine.partition.ports import CommandSource, Log
 log = logging.getLogger(__name__)
 
 INGRESS_POLL_MS = 50
+INGRESS_BLOCKED_SECONDS = 0.005
 STOP_SECONDS = 3.5
 WATCHDOG_SECONDS = 1.0
 
@@ -107,7 +111,8 @@ class Worker:
             self.loop.pass_once()
             if not is_ready and self.loop.owners and not self.loop.is_claiming:
                 is_ready = True
-                # What was imported and restored lives as long as we do: the collector need not look at it again.
+                # What was imported and restored lives as long as we do: the collector need not look at it
+                # again.
                 gc.collect()
                 gc.freeze()
                 if on_ready is not None:
@@ -117,6 +122,8 @@ class Worker:
         try:
             while not self._stopping.is_set():
                 self.ingress.tick(INGRESS_POLL_MS)
+                if self.ingress.is_blocked:
+                    self._stopping.wait(INGRESS_BLOCKED_SECONDS)
         finally:
             self._appender.close()
             self._ports.source.close()
@@ -130,7 +137,10 @@ class Worker:
             self._stopping.set()
 
     def _watch(self) -> None:
-        """Ends the process where workflow code keeps the owners' thread: the next life can tell which record it was."""
+        """Ends the process where workflow code keeps the owners' thread.
+
+        The next life can tell which record it was.
+        """
         while not self._stopping.wait(WATCHDOG_SECONDS):
             stood_ms = self._clock.monotonic_ms() - self.loop.beat_at_ms
             if stood_ms > self._settings.turn_seconds_max * 1000:

@@ -1,10 +1,13 @@
-"""Crash pills: records whose turn kills the process. After three deaths an owner goes on tiptoe until it knows which.
+"""Crash pills: records whose turn kills the process.
+
+After three deaths an owner goes on tiptoe until it knows which.
 
 Rules
-* A claim counts a life; a clean release, or a minute alive, forgives them. From the third on the owner is careful up to
-  where the inbox ended at its claim.
-* Careful, it commits which record it is about to try, and the how-manieth time, before the turn; and commits the
-  turn's outcome before the next. Meanwhile no other partition of the process takes turns: a death has one suspect.
+* A claim counts a life; a clean release, or a minute alive, forgives them. From the third on the owner is
+  careful up to where the inbox ended at its claim.
+* Careful, it commits which record it is about to try, and the how-manieth time, before the turn; and commits
+  the turn's outcome before the next. Meanwhile no other partition of the process takes turns: a death has one
+  suspect.
 * A claim that finds a record tried three times quarantines it before anything else.
 """
 

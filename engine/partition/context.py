@@ -26,7 +26,7 @@ class OwnerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OwnerContext(msgspec.Struct, frozen=True, kw_only=True):
-    """The app's code, where its activities go (call, partition, whether in a process of their own), and who is on trial."""
+    """The app's code, where activities go (call, partition, whether isolated), and who is on trial."""
 
     registry: Registry
     settings: OwnerSettings

@@ -1,11 +1,13 @@
 """From `commands` to the inbox: validated, routed, exactly once, and no faster than the owners follow.
 
 Rules
-* Each record goes on with where it came from and what this session sent to that target before it; the owner of the
-  target drops what it has and refuses what would leave a gap.
+* Each record goes on with where it came from and what this session sent to that target before it; the owner
+  of the target drops what it has and refuses what would leave a gap.
 * The group offset advances only over a gapless prefix of what is acknowledged.
-* Any append that fails, or lands out of order, ends the session: everything from the group offset on is sent again.
-* A record that can't be accepted goes on as a refusal, so that its dead letter is as exact as a command's effect.
+* Any append that fails, or lands out of order, ends the session: everything from the group offset on is sent
+  again.
+* A record that can't be accepted goes on as a refusal, so that its dead letter is as exact as a command's
+  effect.
 """
 
 from collections import deque
@@ -96,7 +98,10 @@ class Ingress:
         self._committed_at_ms = 0
 
     def tick(self, timeout_ms: int) -> int:
-        """One pass: poll, forward what the gates let through, commit. Returns how many records it forwarded."""
+        """One pass: poll, forward what the gates let through, commit.
+
+        Returns how many records it forwarded.
+        """
         self._appender.deliver()
         if self._has_failed:
             self._restart()
@@ -114,6 +119,11 @@ class Ingress:
             self._forward(number, ours)
         self._commit()
         return self.forwarded - before
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether `tick` can't even poll now, hence returns at once: whoever drives it must wait a little."""
+        return self._has_failed or self.held >= HELD_RECORDS_MAX
 
     @property
     def held(self) -> int:

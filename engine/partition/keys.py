@@ -1,4 +1,7 @@
-"""The store's keys: events by run and number in their order, stubs by instance, unsent messages by channel."""
+"""The store's keys.
+
+Events by run and number in their order, stubs by instance, unsent messages by channel.
+"""
 
 from engine.codec.topics import parse_history_key
 

@@ -1,4 +1,7 @@
-"""Which inputs a partition has taken in: the exactness of ingress and channels, carried from checkpoint to checkpoint."""
+"""Which inputs a partition has taken in.
+
+The exactness of ingress and channels, carried from checkpoint to checkpoint.
+"""
 
 from enum import Enum
 
@@ -24,7 +27,7 @@ class Verdict(Enum):
 
 
 class Marks:
-    """The newest offset per partition of `commands`, and the newest number per channel, that were taken in."""
+    """The newest offset per partition of `commands` and number per channel that were taken in."""
 
     def __init__(self, checkpoint: Checkpoint | None) -> None:
         self._sources: dict[tuple[str, int], int] = {}

@@ -1,7 +1,10 @@
-"""Messages to other instances: numbered in the turn, on record with the commit, sent after it, resent until it is there.
+"""Messages to other instances.
 
-A channel leads from this partition to one target partition. Number k counts as acknowledged only when k - 1 was, and
-at a lower offset; a failure resends everything from the last acknowledged on. The receiver takes each number once.
+Numbered in the turn, on record with the commit, sent after it, resent until it is there.
+
+A channel leads from this partition to one target partition. Number k counts as acknowledged only when k - 1
+was, and at a lower offset; a failure resends everything from the last acknowledged on. The receiver takes
+each number once.
 """
 
 from collections import deque
@@ -68,7 +71,7 @@ class Outbox:
         channel.unsent.append(message)
 
     def send(self, upto: dict[int, int], append: AppendFunction) -> None:
-        """Sends what is committed, the numbers up to `upto` per target, and begins again where a send had failed."""
+        """Sends the numbers up to `upto` per target, and begins again where a send had failed."""
         for target, number in upto.items():
             channel = self._channels[target]
             if channel.has_failed and channel.in_flight == 0:

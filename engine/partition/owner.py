@@ -6,9 +6,9 @@ Rules
 * After Fenced or Doubt nothing of this object is of use: drop it, uncommitted turns and executions with it.
 
 Theory of operation
-  open() ──► FENCING ──first commit──► CATCHING_UP ──inbox end of the claim──► LIVE ──stop()──► STOPPING ──► CLOSED
-                 │                          │                                    │                 │
-                 └──────────────────────────┴────────── Fenced, Doubt ───────────┴─────────────────┴──► LOST
+  open ─► FENCING ─first commit─► CATCHING_UP ─claim's inbox end─► LIVE ─stop─► STOPPING ─► CLOSED
+             │                        │                              │             │
+             └────────────────────────┴───────── Fenced, Doubt ──────┴─────────────┴──► LOST
 """
 
 from collections import deque
@@ -131,8 +131,8 @@ class Owner:
 
     def _damaged(self, what: str) -> None:
         message = (
-            f"partition {self.claim.partition} stops: {what}. The log was truncated or re-created under the engine; "
-            "restore the topics, or delete all topics of the app to begin anew"
+            f"partition {self.claim.partition} stops: {what}. The log was truncated or re-created under the "
+            "engine; restore the topics, or delete all topics of the app to begin anew"
         )
         raise LogDamagedFault(message, self.claim.partition)
 
@@ -261,7 +261,10 @@ class Owner:
             self._log.append(append)
 
     def _mind_standstill(self, now_ms: int) -> None:
-        """A process that stood still may have lost its partition: it asks the log before it dispatches anything."""
+        """A process that stood still may have lost its partition.
+
+        It asks the log before it dispatches anything.
+        """
         if now_ms - self._last_tick_ms > self._settings.standstill_ms and self.status is OwnerStatus.LIVE:
             self._is_suspect = True
         self._last_tick_ms = now_ms
@@ -317,8 +320,8 @@ class Owner:
             return
         now_ms = self._clock.monotonic_ms()
         self.turns.clock.saw(result.timestamp_ms, now_ms)
-        # The log is the truth and the store only its cache, so the store is written second: a crash between these
-        # two is repaired by reading the history on from the store's position.
+        # The log is the truth and the store only its cache, so the store is written second: a crash between
+        # these two is repaired by reading the history on from the store's position.
         puts, deletes = batch.store_changes()
         position = StorePosition(
             history_topic_id=self._log.identity.history_topic_id,

@@ -1,8 +1,8 @@
 """What a partition's machine asks of the world: a Log, a Store and a Clock. They speak bytes.
 
-Three logs implement `Log` and pass one contract suite: Kafka, the embedded one, and the adversarial one of the
-simulator. Nothing above this line knows which it has. All methods are called by one thread, the owner's, except
-`Log.append`, which activity threads call too.
+Three logs implement `Log` and pass one contract suite: Kafka, the embedded one, and the adversarial one of
+the simulator. Nothing above this line knows which it has. All methods are called by one thread, the owner's,
+except `Log.append`, which activity threads call too.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -60,7 +60,8 @@ class Identity(msgspec.Struct, frozen=True):
 class Claim(msgspec.Struct, frozen=True):
     """A partition fenced for us, and the bounds of what there is to read.
 
-    `history_end` is the high watermark: it lies behind every record of an earlier owner, aborted ones included.
+    `history_end` is the high watermark: it lies behind every record of an earlier owner, aborted ones
+    included.
     """
 
     partition: int
@@ -87,7 +88,10 @@ class Committed(msgspec.Struct, frozen=True, gc=False):
 
 
 class Fenced(msgspec.Struct, frozen=True, gc=False):
-    """A later claim exists, or this one's transaction timed out; nothing of the commit is or will be in the log."""
+    """A later claim exists, or this one's transaction timed out.
+
+    Nothing of the commit is or will be in the log.
+    """
 
     detail: str
 
@@ -126,7 +130,10 @@ class Log(Protocol):
         ...
 
     def assignment(self) -> frozenset[int]:
-        """The partitions that the group gives us now. Also keeps us a member; call it often (every 100 ms)."""
+        """The partitions that the group gives us now.
+
+        Also keeps us a member; call it often (every 100 ms).
+        """
         ...
 
     def claim(self, partition: int) -> Claim:
@@ -141,7 +148,10 @@ class Log(Protocol):
         ...
 
     def read_history(self, claim: Claim, start: int, end: int) -> Iterator[list[Record]]:
-        """Committed records from offset `start` up to `end`, in order, in batches. Raises LogUnavailableFault."""
+        """Committed records from offset `start` up to `end`, in order, in batches.
+
+        Raises LogUnavailableFault.
+        """
         ...
 
     def read_inbox(self, claim: Claim, offset: int) -> Record | None:
@@ -171,7 +181,10 @@ class Log(Protocol):
         ...
 
     def commit_results(self) -> list[tuple[Claim, CommitResult]]:
-        """Outcomes since the last call. After Fenced or Doubt the claim is void. Also runs `on_done` callbacks."""
+        """Outcomes since the last call.
+
+        After Fenced or Doubt the claim is void. Also runs `on_done` callbacks.
+        """
         ...
 
     def appender(self) -> Appender:
@@ -187,7 +200,10 @@ class Log(Protocol):
         ...
 
     def holds_membership(self, claim: Claim) -> bool:
-        """Whether the group, asked now, still counts us as the partition's member: then a fence was not meant."""
+        """Whether the group, asked now, still counts us as the partition's member.
+
+        Then a fence was not meant.
+        """
         ...
 
     def trim(self, claim: Claim, before_offset: int) -> None:
@@ -204,11 +220,14 @@ class CommandSource(Protocol):
         ...
 
     def assignment(self) -> dict[int, int]:
-        """Our partitions of `commands`, each with a number that changes when it comes anew and starts over."""
+        """Our partitions of `commands`, each with a number that changes when it starts over."""
         ...
 
     def poll(self, timeout_ms: int) -> list[Record]:
-        """Further records, in order per partition; a partition that is ours anew begins at its group offset."""
+        """Further records, in order per partition.
+
+        A partition that is ours anew begins at its group offset.
+        """
         ...
 
     def commit(self, positions: dict[int, int]) -> None:
@@ -221,7 +240,10 @@ class CommandSource(Protocol):
 
 
 class Store(Protocol):
-    """The cache of one partition: keys and values that may vanish at any time, with the position they stand for."""
+    """The cache of one partition.
+
+    Keys and values that may vanish at any time, with the position they stand for.
+    """
 
     def position(self) -> "StorePosition | None":
         """What the last write said, None for a new or wiped store."""
@@ -232,7 +254,10 @@ class Store(Protocol):
         ...
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """All keys that begin with `prefix`, in order. Raises CacheCorruptFault, also for a scan cut short."""
+        """All keys that begin with `prefix`, in order.
+
+        Raises CacheCorruptFault, also for a scan cut short.
+        """
         ...
 
     def write(

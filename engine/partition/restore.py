@@ -1,11 +1,16 @@
-"""History to store to states: what a new owner knows before its first turn. Never trusts the store over the log.
+"""History to store to states: what a new owner knows before its first turn.
+
+Never trusts the store over the log.
 
 Theory of operation
-* The last checkpoint is looked for from the end, so that everything before it can be taken in as it streams by.
-* The store is brought to that checkpoint record by record: the last value of a key wins, a tombstone removes it.
-* A run whose terminal event streams by is folded at once and leaves a stub, so that memory and store hold what lives.
-* Committed records behind the last checkpoint are torn: a commit applied late, without its checkpoint. They are not
-  taken in; the claim's first transaction writes over them what the store says.
+* The last checkpoint is looked for from the end, so that everything before it can be taken in as it streams
+  by.
+* The store is brought to that checkpoint record by record: the last value of a key wins, a tombstone removes
+  it.
+* A run whose terminal event streams by is folded at once and leaves a stub, so that memory and store hold
+  what lives.
+* Committed records behind the last checkpoint are torn: a commit applied late, without its checkpoint. They
+  are not taken in; the claim's first transaction writes over them what the store says.
 * After a full rebuild, count and sum of all records must be what the checkpoint says.
 """
 
@@ -49,7 +54,10 @@ class Restored(msgspec.Struct, kw_only=True):
 
 
 class _NeedsAllEvents(Exception):
-    """A tombstone names an event of a run that was folded to a stub: rebuild, and keep all events to the end."""
+    """A tombstone names an event of a run that was folded to a stub.
+
+    Rebuild, and keep all events to the end.
+    """
 
 
 def restore(log: Log, claim: Claim, store: Store, now_ms: int) -> Restored:
@@ -133,7 +141,7 @@ class _Restore:
         return position.history_position
 
     def _last_checkpoint(self, start: int) -> tuple[int, Checkpoint | None]:
-        """(the offset behind the last checkpoint, that checkpoint), looked for in growing windows from the end."""
+        """(offset behind the last checkpoint, that checkpoint), looked for from the end."""
         end, window = self._claim.history_end, TAIL_RECORDS
         low = end
         while low > start:

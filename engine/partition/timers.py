@@ -1,4 +1,7 @@
-"""What is due when, in the broker's time. A heap that may hold entries nobody needs any more; firing checks them."""
+"""What is due when, in the broker's time.
+
+A heap that may hold entries nobody needs any more; firing checks them.
+"""
 
 import heapq
 
@@ -36,7 +39,10 @@ class Timers:
         heapq.heappush(self._heap, (timer.due_at_ms, self._count, timer))
 
     def take_due(self, now_ms: int, count_max: int) -> list[ArmTimer]:
-        """The timers due by now, oldest first, at most `count_max`: after an outage they are not to flood the inbox."""
+        """The timers due by now, oldest first, at most `count_max`.
+
+        After an outage they are not to flood the inbox.
+        """
         due: list[ArmTimer] = []
         while self._heap and self._heap[0][0] <= now_ms and len(due) < count_max:
             due.append(heapq.heappop(self._heap)[2])

@@ -1,7 +1,7 @@
 """Inbox records to turns, and turns to what a commit will hold: the deterministic part of an owner.
 
-Everything here is a function of the inbox prefix, the committed history and the code: whoever owns the partition
-next derives the same.
+Everything here is a function of the inbox prefix, the committed history and the code: whoever owns the
+partition next derives the same.
 """
 
 from collections.abc import Callable
@@ -192,8 +192,8 @@ class Turns:
                 last_sequence=effect.last_sequence,
             )
         )
-        # The first tombstone goes with this commit: a restore that meets it drops the whole run. The checkpoint names
-        # every purge under way, so their number is bounded too.
+        # The first tombstone goes with this commit: a restore that meets it drops the whole run. The
+        # checkpoint names every purge under way, so their number is bounded too.
         self._purge(batch, 1 if len(self.purges) <= PURGES_MAX else effect.last_sequence)
 
     def _collect_end(self, effect: ef.RunEnded, batch: Batch, past_sums: dict[str, int]) -> None:
@@ -304,7 +304,10 @@ class Turns:
         return appends
 
     def quarantine(self, record: Record, batch: Batch) -> None:
-        """A record that has killed its owners stalls its instance; one without an instance is a dead letter."""
+        """A record that has killed its owners stalls its instance.
+
+        One without an instance is a dead letter.
+        """
         self.next_offset = record.offset + 1
         self._last = record
         batch.inputs += 1

@@ -84,7 +84,7 @@ class OwnerProcess:
 
     def has_news(self) -> bool:
         """Whether a pass would find something."""
-        return bool(self.log.has_news() or self.source.has_news() or self.ingress.held)
+        return self.log.has_news() or (self.source.has_news() and not self.ingress.is_blocked)
 
     @property
     def is_live(self) -> bool:
@@ -166,7 +166,7 @@ class OwnerProcess:
                 del self.owners[partition]
 
     def _next_wake_ms(self) -> int:
-        wake = IDLE_MS
+        wake = IDLE_MS if not self.ingress.held else 20
         for owner in self.owners.values():
             # The owner's own answer is capped at 100 ms; where it names no moment we may sleep longer.
             # While a commit is under way its result is news that wakes us by itself.

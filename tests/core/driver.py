@@ -1,8 +1,8 @@
 """A world of instances without a log: commands in, turns out, every one of them proved against a replay.
 
-It must never be kinder than the engine: the live seat and a seat rebuilt from the recorded history take every command
-side by side, and must come to the same events and effects (invariant I6). Workflow code under test therefore runs
-more than once, as it would in an owner.
+It must never be kinder than the engine: the live seat and a seat rebuilt from the recorded history take
+every command side by side, and must come to the same events and effects (invariant I6). Workflow code under
+test therefore runs more than once, as it would in an owner.
 """
 
 import itertools
@@ -246,7 +246,7 @@ class World:
         assert state is not None
         return state.status
 
-    def output(self, instance_id: str = "i") -> Any:  # noqa: ANN401 -- a user's value
+    def output(self, instance_id: str = "i") -> Any:
         """The output of a completed or terminated run."""
         last = self.history(instance_id)[-1]
         assert isinstance(last, ev.InstanceCompleted | ev.InstanceTerminated), (
@@ -282,7 +282,7 @@ def refusal(turn: Turn) -> ef.Reason | None:
 def wait(name: str = "go") -> Workflow:
     """A workflow that returns the first event of that name."""
 
-    def waiting(ctx: Any, _value: object) -> Any:  # noqa: ANN401
+    def waiting(ctx: Any, _value: object) -> Any:
         return (yield ctx.wait_for_external_event(name))
 
     return waiting

@@ -29,8 +29,7 @@ def family(body, *others):
     def child(ctx, value):
         return body(ctx, value)
 
-    world = World(parent, catching, child, waiting, *others)
-    return world
+    return World(parent, catching, child, waiting, *others)
 
 
 def test_a_child_gets_its_input_and_its_parent_the_output():

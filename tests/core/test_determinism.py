@@ -1,4 +1,4 @@
-"""What workflow code may ask for is the same on every replay; and how code is changed under running instances."""
+"""What workflow code may ask for is the same on every replay; and how code is changed under live instances."""
 
 import random
 from datetime import datetime, timedelta

@@ -16,7 +16,8 @@ waiting = wait()
 def three(ctx, names):
     got = []
     for name in names:
-        got.append((yield ctx.wait_for_external_event(name)))
+        value = yield ctx.wait_for_external_event(name)
+        got.append(value)
     return got
 
 

@@ -39,7 +39,8 @@ def test_as_many_calls_as_allowed_are_open_and_one_more_is_refused(kind):
     assert len(world.history()) == 1 + limit
     world.raise_event("go")
     assert world.output() == (
-        f"expected the open calls of kind {kind!r} of one run to be at most {limit:,}, but it is {limit + 1:,}; "
+        f"expected the open calls of kind {kind!r} of one run to be at most {limit:,}, "
+        f"but it is {limit + 1:,}; "
         "wait for some before more"
     )
 

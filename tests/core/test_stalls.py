@@ -1,4 +1,4 @@
-"""Stalls: code that disagrees with its history, and histories that are too long. Nothing is lost, all is said."""
+"""Stalls: code that disagrees with its history, and histories that are too long. Nothing is lost."""
 
 import pytest
 

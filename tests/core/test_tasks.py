@@ -39,7 +39,7 @@ def test_when_all_ends_with_its_last_task_and_raises_the_first_failure(goods, da
     if not failed:
         assert both.get_result() == list(range(len(goods)))
         return
-    # Of those that had failed before, the first in the order given counts: their own order isn't known any more.
+    # Of those that had failed before, the first in the order given counts: their own isn't known any more.
     before = [number for number in range(len(goods)) if number in order[:already] and not goods[number]]
     assert both.get_exception().args == ((before or failed)[0],)
 

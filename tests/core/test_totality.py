@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.core import apply, decide, execution, lifecycle, matching, turn
+from engine.core import apply, consequences, decide, execution, lifecycle, matching
 from engine.model import actions as ac
 from engine.model import commands as cm
 from engine.model import effects as ef
@@ -29,7 +29,7 @@ def test_every_command_has_a_decider():
 
 
 def test_every_action_but_the_continuation_has_a_recorder():
-    assert names([*turn._RECORDERS, ac.ContinueAsNew]) == names(ac.Action.__args__)
+    assert names([*consequences.RECORDERS, ac.ContinueAsNew]) == names(ac.Action.__args__)
 
 
 def test_every_event_is_an_input_a_confirmation_a_control_or_unobserved():

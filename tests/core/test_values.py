@@ -56,7 +56,7 @@ class Point(NamedTuple):
     y: int = 0
 
 
-Pair = collections.namedtuple("Pair", "left right")
+Pair = collections.namedtuple("Pair", "left right")  # noqa: PYI024 -- users have these too
 
 
 class Options(TypedDict, total=False):

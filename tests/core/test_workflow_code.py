@@ -99,7 +99,7 @@ def test_an_activity_nobody_registered_fails_its_call_and_says_what_is():
     world.start(calling)
     appended = []
     pool = ActivityPool(world.registry, appended.append, 1)
-    pool.run(world.call(), 0)
+    pool.run(world.call(), 0, is_isolated=False)
     world.send(avro.decode_command(appended[0].value))
     assert "expected a registered activity, but 'nowhere' is not one of: somewhere" in world.failure().message
 
@@ -116,7 +116,7 @@ RAISED = [
     (lambda: GeneratorExit("out"), "GeneratorExit", "out"),
     (lambda: StopIteration("stop"), "RuntimeError", "generator raised StopIteration"),
     (lambda: BaseExceptionGroup("many", [ValueError(), SystemExit()]), "BaseExceptionGroup", "many"),
-    (lambda: Mute(), "Mute", "an error whose text can't be had: its __str__ raised RuntimeError"),
+    (Mute, "Mute", "an error whose text can't be had: its __str__ raised RuntimeError"),
     (lambda: ValueError("\ud800 lone"), "ValueError", "? lone"),
 ]
 
