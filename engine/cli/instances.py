@@ -138,13 +138,12 @@ def get(log: LogOptions, instance_id: str, form: str) -> None:
 
 @click.command(short_help="Show what happened to an instance.", epilog=example("engine history order-7"))
 @click.argument("instance_id", metavar="INSTANCE")
-@click.option("--all-runs", is_flag=True, help="Also the runs that it continues as new.")
 @format_option
 @log_options
-def history(log: LogOptions, instance_id: str, form: str, *, all_runs: bool) -> None:
+def history(log: LogOptions, instance_id: str, form: str) -> None:
     """Show the recorded history of INSTANCE, event by event. Ends with 3 where there is none."""
     with log.open_client() as client:
-        events = client.get_workflow_history(instance_id, all_runs=all_runs)
+        events = client.get_workflow_history(instance_id)
     show_history(events, form)
 
 

@@ -29,7 +29,10 @@ EXIT_CODES = {
 }
 
 # Imported only when asked for: they bring the whole engine with them, and a client should start at once.
-_LATE_COMMANDS = {"worker": "engine.cli.worker", "dev": "engine.cli.dev"}
+_LATE_COMMANDS = {
+    "worker": ("engine.cli.worker", "engine worker shop.orders:app --app orders"),
+    "dev": ("engine.cli.dev", "engine dev shop.orders:app"),
+}
 
 
 class Commands(click.Group):
@@ -43,10 +46,12 @@ class Commands(click.Group):
     @override
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """See click."""
-        module = _LATE_COMMANDS.get(cmd_name)
-        if module is None:
+        late = _LATE_COMMANDS.get(cmd_name)
+        if late is None:
             return super().get_command(ctx, cmd_name)
+        module, line = late
         command: click.Command = getattr(import_module(module), cmd_name)
+        command.epilog = command.epilog or example(line)
         return command
 
     @override

@@ -1,6 +1,7 @@
 """How answers look: tables for people, JSON for programs. Nothing shown can steer a terminal."""
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from rich.text import Text
 from engine.client import DeadLetterEntry, WorkflowHistoryEvent, WorkflowState
 from engine.client.state import utc
 
+PIPE_WIDTH = 500
 TEXT_SHOWN_MAX = 400
 CUT = "…"
 
@@ -60,11 +62,9 @@ def show_fields(fields: Sequence[tuple[str, object]]) -> None:
 
 
 def _print(table: Table) -> None:
-    stream = click.get_text_stream("stdout")
-    console = Console(file=stream, highlight=False, emoji=False, markup=False)
-    if not stream.isatty():
-        console = Console(file=stream, width=200, highlight=False, emoji=False, markup=False, no_color=True)
-    console.print(table)
+    # A pipe has no width: what is cut into lines there can't be searched.
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    Console(file=sys.stdout, width=width, highlight=False, emoji=False, markup=False).print(table)
 
 
 def _cell(value: object) -> str:

@@ -101,11 +101,9 @@ class AsyncWorkflowClient:
             self._sync.get_workflow_state, instance_id, fetch_payloads=fetch_payloads
         )
 
-    async def get_workflow_history(
-        self, instance_id: str, *, all_runs: bool = False
-    ) -> list[WorkflowHistoryEvent]:
+    async def get_workflow_history(self, instance_id: str) -> list[WorkflowHistoryEvent]:
         """As `WorkflowClient.get_workflow_history`."""
-        return await asyncio.to_thread(self._sync.get_workflow_history, instance_id, all_runs=all_runs)
+        return await asyncio.to_thread(self._sync.get_workflow_history, instance_id)
 
     async def list_workflow_instances(
         self,

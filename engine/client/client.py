@@ -166,15 +166,15 @@ class WorkflowClient:
         fold = reading.fold_instance(self._connection, Fold(instance_id))
         return fold.shown(fetch_payloads=fetch_payloads)
 
-    def get_workflow_history(self, instance_id: str, *, all_runs: bool = False) -> list[WorkflowHistoryEvent]:
-        """The facts of the newest run in their order, or with `all_runs` also those it continues.
+    def get_workflow_history(self, instance_id: str) -> list[WorkflowHistoryEvent]:
+        """The facts of the newest run in their order. Runs that were continued as new are not kept.
 
         Raises:
             InstanceNotFoundError: There is no such instance.
             UnreachableError: The log did not answer.
 
         """
-        fold = Fold(instance_id, keeps_events=True, keeps_runs=all_runs)
+        fold = Fold(instance_id, keeps_events=True)
         reading.fold_instance(self._connection, fold)
         if fold.state is None:
             message = f"expected an instance {instance_id!r}, but there is none on record"

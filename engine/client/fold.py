@@ -39,22 +39,22 @@ class Commits:
         records, self._records = self._records, []
         if self._has_tombstone:
             self._has_tombstone = False
-            records = list({record.key: record for record in records}.values())
+            newest = {record.key: record.offset for record in records}
+            records = [record for record in records if newest[record.key] == record.offset]
         return records
 
 
 class Fold:
     """What is known of one instance."""
 
-    def __init__(self, instance_id: str, *, keeps_events: bool = False, keeps_runs: bool = False) -> None:
+    def __init__(self, instance_id: str, *, keeps_events: bool = False) -> None:
         self.instance_id = instance_id
         self.state: InstanceState | None = None
         self.events: list[WorkflowHistoryEvent] = []
         # Whether records were missing: then what went before must be read.
         self.is_broken = False
         self.last_offset = -1
-        self._keeps_events = keeps_events or keeps_runs
-        self._keeps_runs = keeps_runs
+        self._keeps_events = keeps_events
         self._input: Payload | None = None
         self._output: Payload | None = None
         self._failure: Failure | None = None
@@ -72,8 +72,7 @@ class Fold:
         state = self.state
         if sequence == 1:
             state = self.state = None
-            if not self._keeps_runs:
-                self.events = []
+            self.events = []
             self._output = self._failure = None
         elif state is None or state.run_id != run_id or sequence > state.sequence + 1:
             self.is_broken = True
@@ -110,9 +109,9 @@ class Fold:
     def _remove(self, run_id: str, sequence: int) -> None:
         if sequence != 1:
             return
-        self.events = [event for event in self.events if event.run_id != run_id]
         if self.state is not None and self.state.run_id == run_id:
             self.state = None
+            self.events = []
             self._input = self._output = self._failure = None
 
     def _note_payloads(self, event: ev.Event) -> None:

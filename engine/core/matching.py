@@ -27,6 +27,10 @@ def _same_patch(action: Any, event: Any) -> bool:
     return type(action) is ac.ApplyPatch and action.name == event.name
 
 
+def _same_cancellation(action: Any, event: Any) -> bool:
+    return type(action) is ac.CancelTimer and action.timer == event.timer
+
+
 def _of(kind: type) -> Callable[[Any, Any], bool]:
     return lambda action, _event: type(action) is kind
 
@@ -39,7 +43,7 @@ MATCHERS: dict[type, Callable[[Any, Any], bool]] = {
     ev.PatchApplied: _same_patch,
     ev.ActivityScheduled: _same_activity,
     ev.TimerCreated: _same_timer,
-    ev.TimerCancelled: _of(ac.CancelTimer),
+    ev.TimerCancelled: _same_cancellation,
     ev.ChildScheduled: _same_child,
 }
 

@@ -9,6 +9,7 @@ killing the process; what it returned is on its way before the thread takes up t
 import asyncio
 import inspect
 import multiprocessing
+import os
 import queue
 import threading
 import traceback
@@ -27,6 +28,7 @@ from engine.model.commands import ActivityResult, CompleteActivity, FailActivity
 from engine.model.effects import RunActivity
 from engine.model.failure import Failure, Payload, failure_of
 from engine.node.isolation import IsolatedRunner
+from engine.node.parent import die_with
 from engine.partition.ports import Append
 
 AppendFunction = Callable[[Append], None]
@@ -139,7 +141,9 @@ class ActivityPool:
         if self._processes is None:
             # Forking a process full of threads and open logs would copy locks nobody can open any more.
             context = multiprocessing.get_context("spawn")
-            self._processes = ProcessPoolExecutor(self._processes_max, mp_context=context)
+            self._processes = ProcessPoolExecutor(
+                self._processes_max, mp_context=context, initializer=die_with, initargs=(os.getpid(),)
+            )
         try:
             future = self._processes.submit(run_attempt, self._registry.activities[call.name], call)
         except BrokenProcessPool as problem:

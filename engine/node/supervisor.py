@@ -10,7 +10,6 @@ Rules
 * A child never outlives the supervisor, however that ends: nobody would start it again, nor stop it.
 """
 
-import ctypes
 import gc
 import logging
 import os
@@ -24,6 +23,7 @@ from types import FrameType
 
 import msgspec
 
+from engine.node.parent import die_with
 from engine.node.state import Slot
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,6 @@ PAUSE_SECONDS = 0.1
 PAUSE_SECONDS_MAX = 10.0
 STOP_SECONDS = 6.0
 WAIT_SECONDS_MAX = 60.0
-PR_SET_PDEATHSIG = 1
 
 RunChild = Callable[[Slot], int]
 
@@ -58,7 +57,7 @@ class Supervisor:
         self._run_child = run_child
         self._exit_code = 0
         self._stop_deadline: float | None = None
-        # The write end tells the children that we live; the other pipe wakes us when a signal comes.
+        # Whoever has the read end of the first sees when we have ended; the other wakes us when a signal comes.
         self._life = os.pipe()
         self._wake = os.pipe()
 
@@ -125,7 +124,8 @@ class Supervisor:
             for other in self._children:
                 if other is not child:
                     other.slot.close()
-            die_with(supervisor, self._life[0])
+            if not die_with(supervisor):
+                _watch(self._life[0])
             exit_code = self._run_child(child.slot)
         except BaseException:
             log.exception("the worker process ends")
@@ -185,15 +185,9 @@ class Supervisor:
         self._stop_deadline += STOP_SECONDS
 
 
-def die_with(parent: int, life: int) -> None:
-    """Ends this process when its parent has ended. `life` is a pipe that only the parent can write to."""
-    if sys.platform == "linux":
-        # By the kernel, so also a process that is stopped, or deep in C code.
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(KILLED_EXIT)
-    else:
-        threading.Thread(target=_await_end, args=(life,), name="parent-watch", daemon=True).start()
+def _watch(life: int) -> None:
+    """Ends this process when the supervisor has ended: when nobody can write to its pipe any more."""
+    threading.Thread(target=_await_end, args=(life,), name="parent-watch", daemon=True).start()
 
 
 def _await_end(life: int) -> None:

@@ -9,6 +9,7 @@ Rules
   the turn's outcome before the next. Meanwhile no other partition of the process takes turns: a death has one
   suspect.
 * A claim that finds a record tried three times quarantines it before anything else.
+* An owner that was fenced or is in doubt has not died: its process takes that life and that try back at its next claim.
 """
 
 import msgspec
@@ -20,10 +21,11 @@ TRIES_MAX = 3
 
 
 class Exam:
-    """Which partition of this process has a record under trial."""
+    """Which partition of this process has a record under trial, and which owners it has outlived."""
 
     def __init__(self) -> None:
         self.holder: int | None = None
+        self.outlived: dict[int, int] = {}
 
     def is_free_for(self, partition: int) -> bool:
         """Whether this partition may take turns now."""
@@ -68,6 +70,22 @@ class Care:
         """The outcome is on record, or this owner is no more."""
         if self._exam.holder == self._partition:
             self._exam.holder = None
+
+    def outlived(self) -> None:
+        """The owner is lost, the process is not: nothing has killed anybody."""
+        self.survived()
+        self._exam.outlived[self._partition] = self._marked
+
+    def corrected(self, checkpoint: Checkpoint | None) -> Checkpoint | None:
+        """The restored checkpoint without the life, and the try, that this process has outlived."""
+        marked = self._exam.outlived.pop(self._partition, None)
+        if checkpoint is None or marked is None:
+            return checkpoint
+        is_same = marked == checkpoint.trying_offset
+        tries = max(0, checkpoint.trying_count - 1) if is_same else checkpoint.trying_count
+        return msgspec.structs.replace(
+            checkpoint, lives=max(0, checkpoint.lives - 1), trying_count=tries
+        )
 
 
 def poison_offset(checkpoint: Checkpoint | None) -> int | None:

@@ -266,7 +266,7 @@ def check_rederivation(world: World) -> int:
     for partition in range(world.broker.identity.partitions):
         found = values_of_journal(world.broker, partition)
         again = derive_again(world.broker, partition, world.registry)
-        for key in found.keys() ^ again.keys():
+        for key in sorted(found.keys() ^ again.keys()):
             side = "was derived only once" if key in found else "comes only of a second derivation"
             raise Violation(f"I6: {key!r} of partition {partition} {side}")
         for key, value in found.items():

@@ -107,7 +107,7 @@ class World:
         for partition, machine_name in broker.owner_of.items():
             process = next((p for p in self.processes if p is not None and p.name == machine_name), None)
             owner = None if process is None else process.owners.get(partition)
-            if owner is None or owner.status is not OwnerStatus.LIVE or owner.backlog:
+            if owner is None or owner.status is not OwnerStatus.LIVE or owner.backlog or owner._in_flight:
                 return False
             checkpoint: Checkpoint | None = self.view.checkpoints[partition]
             if checkpoint is None or checkpoint.offset + 1 < broker.inbox[partition].end:

@@ -1,4 +1,4 @@
-"""What workflow code may ask for is the same on every replay; and how code is changed under live instances."""
+"""What workflow code may ask for is the same on every replay; and how code is changed under instances."""
 
 import random
 from datetime import datetime, timedelta

@@ -104,7 +104,7 @@ def test_an_activity_nobody_registered_fails_its_call_and_says_what_is():
     assert "expected a registered activity, but 'nowhere' is not one of: somewhere" in world.failure().message
 
 
-class Mute(Exception):  # noqa: N818 -- an error that can't say what it is
+class Mute(Exception):
     def __str__(self):
         raise RuntimeError("no words")
 

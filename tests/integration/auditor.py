@@ -105,7 +105,7 @@ class Auditor:
         self.inbox: list[Seen] = []
         self.partitions: dict[int, Partition] = defaultdict(Partition)
         self.has_gaps = False
-        self._finished: dict[str, Any] = {}
+        self._finished: dict[str, tuple[str, Any]] = {}
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap_servers,
@@ -137,17 +137,28 @@ class Auditor:
                     assert message.error() is None, message.error()
                     self._take(message)
             elif time.monotonic() > deadline:
-                raise AssertionError(f"expected {what} within {PATIENCE_SECONDS:.0f} s, but saw {self.summary()}")
+                raise AssertionError(
+                    f"expected {what} within {PATIENCE_SECONDS:.0f} s, but saw {self.summary()}"
+                )
 
     def read_outcomes(self, instance_ids: Iterable[str]) -> dict[str, Any]:
         """Reads until all of these have ended; their outcomes: a decoded output, or a failure's type."""
         wanted = set(instance_ids)
         self.read_until(lambda: wanted <= self._finished.keys(), f"{len(wanted)} outcomes")
-        return {each: self._finished[each] for each in sorted(wanted)}
+        return {each: self._finished[each][1] for each in sorted(wanted)}
+
+    def read_outcome(self, instance_id: str, outcome: Any) -> None:
+        """Reads until the instance's run, perhaps not its first, has ended with this."""
+        self.read_until(
+            lambda: self._finished.get(instance_id, ("", None))[1] == outcome,
+            f"{instance_id} to end with {outcome!r}",
+        )
 
     def read_events(self, instance_id: str, kind: str, count: int = 1) -> list[Recorded]:
         """Reads until the instance's history has `count` events of a kind."""
-        self.read_until(lambda: len(self._events(instance_id, kind)) >= count, f"{count} {kind} of {instance_id}")
+        self.read_until(
+            lambda: len(self._events(instance_id, kind)) >= count, f"{count} {kind} of {instance_id}"
+        )
         return self._events(instance_id, kind)
 
     def read_dead_letters(self, count: int) -> list[Seen]:
@@ -183,7 +194,11 @@ class Auditor:
 
     def _events(self, instance_id: str, kind: str) -> list[Recorded]:
         return [
-            event for run, events in self.runs.items() if run[0] == instance_id for event in events if event.kind == kind
+            event
+            for run, events in self.runs.items()
+            if run[0] == instance_id
+            for event in events
+            if event.kind == kind
         ]
 
     def _in_inbox(self, kind: str, instance_id: str) -> bool:
@@ -202,7 +217,9 @@ class Auditor:
                 break
             assert time.monotonic() < deadline, f"expected topics {names}, but {sorted(topics)} are there"
         places = [
-            TopicPartition(name, partition, OFFSET_BEGINNING) for name in names for partition in topics[name].partitions
+            TopicPartition(name, partition, OFFSET_BEGINNING)
+            for name in names
+            for partition in topics[name].partitions
         ]
         self._consumer.assign(places)
         self._assigned = True
@@ -249,7 +266,7 @@ class Auditor:
             return  # written again, with the same bytes
         events.append(Recorded(seen.partition, kind, body))
         if kind in TERMINAL - {"InstanceContinuedAsNew"}:
-            self._finished[run[0]] = _outcome(events[-1])
+            self._finished[run[0]] = (run[1], _outcome(events[-1]))
 
     def _take_checkpoint(self, seen: Seen, partition: Partition) -> None:
         assert seen.value is not None
@@ -260,26 +277,44 @@ class Auditor:
         offsets = [decode(each.value or b"")[1]["inbox_offset"] for each in events]
         partition.since_checkpoint = []
         partition.commits += 1
-        assert all(offset <= body["offset"] for offset in offsets), "an event is of a later record than its commit"
+        assert all(offset <= body["offset"] for offset in offsets), (
+            "an event is of a later record than its commit"
+        )
         if self.has_gaps:
             return
-        assert len(partition.values) == body["key_count"], "the checkpoint counts other records than there are"
+        assert len(partition.values) == body["key_count"], (
+            "the checkpoint counts other records than there are"
+        )
         if last is not None:
-            assert body["batch"] == last["batch"] + 1, f"commits {last['batch']} and {body['batch']} follow each other"
+            assert body["batch"] == last["batch"] + 1, (
+                f"commits {last['batch']} and {body['batch']} follow each other"
+            )
             assert body["epoch"] in (last["epoch"], last["epoch"] + 1)
             assert body["offset"] >= last["offset"]
             assert body["inbox_topic_id"] == last["inbox_topic_id"]
 
     def _forget(self, key: bytes) -> None:
-        if not key.startswith(OUT_PREFIX):
-            self.runs.pop(_run_of(key), None)
+        if key.startswith(OUT_PREFIX):
+            return
+        instance_id, run_id = _run_of(key)
+        self.runs.pop((instance_id, run_id), None)
+        if self._finished.get(instance_id, ("", None))[0] == run_id:
+            del self._finished[instance_id]
+
+    def commits(self) -> int:
+        """How many commits there ever were, by the checkpoints' own count."""
+        return sum(
+            each.checkpoint["batch"] for each in self.partitions.values() if each.checkpoint is not None
+        )
 
     # --- the invariants ---
 
     def check(self, started: Iterable[str] = ()) -> None:
         """Holds all runs against the invariants. `started`: what was asked for, and must have left a trace."""
         for number, partition in self.partitions.items():
-            assert not partition.since_checkpoint, f"records of partition {number} are behind its last checkpoint"
+            assert not partition.since_checkpoint, (
+                f"records of partition {number} are behind its last checkpoint"
+            )
         for run, events in self.runs.items():
             _check_run(run, events)
         known = {instance_id for instance_id, _ in self.runs}
@@ -290,13 +325,20 @@ class Auditor:
 
     def check_nothing_is_on_its_way(self) -> None:
         """Every message to another instance has arrived: its record is gone."""
-        left = [key for partition in self.partitions.values() for key in partition.values if key.startswith(OUT_PREFIX)]
+        left = [
+            key
+            for partition in self.partitions.values()
+            for key in partition.values
+            if key.startswith(OUT_PREFIX)
+        ]
         assert not left, f"messages that never arrived: {left[:10]}"
 
     def fold(self) -> dict[str, str]:
         """All runs' events as one comparable value."""
         return {
-            "|".join(run): json.dumps([(each.kind, each.body) for each in events], default=repr, sort_keys=True)
+            "|".join(run): json.dumps(
+                [(each.kind, each.body) for each in events], default=repr, sort_keys=True
+            )
             for run, events in self.runs.items()
         }
 
@@ -332,8 +374,12 @@ def _check_calls(run: Run, events: list[Recorded], noun: str) -> None:
         if event.kind not in {f"{noun}{end}" for end in ("Completed", "Failed", "AttemptFailed", "Retried")}:
             continue
         scheduled, attempt = event.body["scheduled"], event.body["attempt"]
-        assert scheduled in open_calls, f"{run}: {event.kind} {event.sequence} is of no open call, {scheduled}"
-        assert attempt <= open_calls[scheduled] + 1, f"{run}: attempt {attempt} of call {scheduled} came early"
+        assert scheduled in open_calls, (
+            f"{run}: {event.kind} {event.sequence} is of no open call, {scheduled}"
+        )
+        assert attempt <= open_calls[scheduled] + 1, (
+            f"{run}: attempt {attempt} of call {scheduled} came early"
+        )
         open_calls[scheduled] = max(open_calls[scheduled], attempt)
         if event.kind in (f"{noun}Completed", f"{noun}Failed"):
             del open_calls[scheduled]
@@ -351,7 +397,9 @@ def _check_timers(run: Run, events: list[Recorded]) -> None:
         elif event.kind == "TimerFired":
             due_at_ms = due.pop(event.body["timer"], None)
             assert due_at_ms is not None, f"{run}: timer {event.body['timer']} ended before, or was none"
-            assert event.body["recorded_at_ms"] >= due_at_ms, f"{run}: timer {event.body['timer']} fired early"
+            assert event.body["recorded_at_ms"] >= due_at_ms, (
+                f"{run}: timer {event.body['timer']} fired early"
+            )
 
 
 def _outcome(last: Recorded) -> Any:

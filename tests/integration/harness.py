@@ -27,16 +27,37 @@ COMMAND_LINE = (sys.executable, "-m", "engine.cli.main")
 FAST = {"session-timeout-ms": 1_500, "heartbeat-interval-ms": 100}
 
 
+def run_command(arguments: Sequence[str], directory: Path) -> subprocess.CompletedProcess[str]:
+    """The `engine` command, run to its end."""
+    return subprocess.run(
+        [*COMMAND_LINE, *arguments],
+        cwd=directory,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_SECONDS,
+    )
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(REPOSITORY)}
+
+
 class WorkerProcess:
     """`engine worker` as a process; its log records as they come."""
 
     def __init__(self, command: Sequence[str], directory: Path) -> None:
-        environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
         self.records: list[dict[str, Any]] = []
         self.text = ""
         self._news = threading.Condition()
         self._process = subprocess.Popen(
-            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=directory, env=environment
+            command,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            cwd=directory,
+            env=_environment(),
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -112,7 +133,14 @@ class AppUnderTest:
         self.app = f"it-{uuid.uuid4().hex[:12]}"
         self.commands = f"wf.{self.app}.commands"
         self.admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-        self._producer = Producer({"bootstrap.servers": bootstrap_servers, "acks": "all", "linger.ms": 0})
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "acks": "all",
+                "linger.ms": 0,
+                "message.max.bytes": 2_000_000,
+            }
+        )
         self._workers: list[WorkerProcess] = []
         self._auditors: list[Auditor] = []
 
@@ -164,7 +192,9 @@ class AppUnderTest:
         """Publishes starts as JSON; the instance ids."""
         ids = [f"{name or workflow}-{k}" for k in range(count)]
         for each in ids:
-            self.publish({"type": "StartInstance", "instance_id": each, "workflow": workflow, "input": number})
+            self.publish(
+                {"type": "StartInstance", "instance_id": each, "workflow": workflow, "input": number}
+            )
         self.flush()
         return ids
 
@@ -189,7 +219,8 @@ class AppUnderTest:
     def create_topics(self, **configs: dict[str, str]) -> None:
         """Creates topics as an operator might; names as in `commands`, `history`."""
         topics = [
-            NewTopic(f"wf.{self.app}.{name}", self.partitions, 1, config=config) for name, config in configs.items()
+            NewTopic(f"wf.{self.app}.{name}", self.partitions, 1, config=config)
+            for name, config in configs.items()
         ]
         for future in self.admin.create_topics(topics).values():
             future.result()
@@ -214,15 +245,16 @@ class AppUnderTest:
         while lag := self.ingress_lag():
             assert time.monotonic() < deadline, f"expected an ingress without lag, but it is {lag}"
 
-    def wait_compacted(self) -> int:
-        """Waits until the cleaner has been through history; how many checkpoints it has left."""
+    def wait_compacted(self, commits: int) -> None:
+        """Waits until the cleaner has left fewer than half of the checkpoints of `commits`."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        before = self.history_records()
-        while True:
-            records = self.history_records()
-            if len(records) < len(before) // 2 or len({key for _, _, key in records}) == len(records):
-                return sum(key == b"~checkpoint" for _, _, key in records)
-            assert time.monotonic() < deadline, f"expected history to be compacted, but {len(records)} records are left"
+        while (left := self._checkpoints()) * 2 > commits:
+            assert time.monotonic() < deadline, (
+                f"expected a compacted history, but {left} of {commits} are left"
+            )
+
+    def _checkpoints(self) -> int:
+        return sum(key == b"~checkpoint" for _, _, key in self.history_records())
 
     def history_records(self) -> list[tuple[int, int, bytes]]:
         """(partition, offset, key) of what history holds now, compacted or not."""

@@ -62,6 +62,20 @@ def waiter(ctx, _):
         total = yield ctx.call_activity(increment, input=total + number - 1)
 
 
+@app.activity(executor="process")
+def process_id_of_pool(ctx, _):
+    return os.getpid()
+
+
+@app.workflow
+def ask_pool(ctx, _):
+    """Which process of the pool ran an activity; then waits, so that its worker can be killed."""
+    answer = yield ctx.call_activity(process_id_of_pool)
+    ctx.set_custom_status(str(answer))
+    yield ctx.wait_for_external_event("go")
+    return answer
+
+
 @app.workflow
 def sleeper(ctx, ms):
     yield ctx.create_timer(timedelta(milliseconds=ms))

@@ -116,6 +116,7 @@ def test_a_compacted_history_rebuilds_the_state_it_had(subject: AppUnderTest) ->
     ids = subject.start("waiter", count=30)
     finished = subject.start("chain", 1, count=30)
     audit = subject.auditor()
+    audit.has_gaps = True
     audit.read_outcomes(finished)
     for each in ids:
         subject.raise_event(each, "add", 3)
@@ -126,8 +127,7 @@ def test_a_compacted_history_rebuilds_the_state_it_had(subject: AppUnderTest) ->
     audit.check(started=[*ids, *finished])
     before = audit.fold()
 
-    checkpoints = subject.wait_compacted()
-    assert checkpoints < sum(partition.commits for partition in audit.partitions.values())
+    subject.wait_compacted(audit.commits())
     shutil.rmtree(subject.state_directory())
     after = subject.auditor()
     after.has_gaps = True
@@ -140,10 +140,10 @@ def test_a_compacted_history_rebuilds_the_state_it_had(subject: AppUnderTest) ->
     for each in ids:
         subject.raise_event(each, "add", 0)
     assert set(audit.read_outcomes(ids).values()) == {3}
-    again = subject.start("chain", 1, count=5)
-    refused = audit.read_dead_letters(5)
-    assert {letter.headers["reason"] for letter in refused} == {b"InstanceAlreadyExists"}
-    assert {letter.key.decode() for letter in refused} == set(again)
+    # Finished ids may be used again: the stubs of their runs were rebuilt too, or a second run would lie beside.
+    for each in subject.start("chain", 5, count=5):
+        audit.read_outcome(each, 8)
     second.stop()
     audit.read_all()
     audit.check(started=[*ids, *finished])
+    assert len(audit.runs) == len(ids) + len(finished)

@@ -67,10 +67,12 @@ def test_a_supervisor_restarts_a_killed_child_in_its_slot(subject: AppUnderTest)
     assert supervisor.stop() < 5
 
 
-def test_children_die_with_their_supervisor(subject: AppUnderTest) -> None:
+def test_no_process_outlives_a_killed_supervisor(subject: AppUnderTest) -> None:
     supervisor = subject.worker(processes=2)
     children = [record["process"] for record in supervisor.wait_ready(2)]
     assert len(set(children)) == 2
+    subject.start("ask_pool")
+    subject.auditor().read_events("ask_pool-0", "CustomStatusSet")
     supervisor.kill()
     # They share its pipe, which is open for as long as any of them lives.
     assert supervisor.has_ended_with_all_children
@@ -135,4 +137,3 @@ def test_a_childs_result_arrives_once_though_its_sender_died_before_sending(subj
     assert len(audit.read_events(ids[0], "ChildCompleted")) == 1
     audit.check(started=ids)
     audit.check_nothing_is_on_its_way()
-

@@ -1,0 +1,71 @@
+"""`engine dev`: the same engine without a Kafka, its data in one directory."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.embedded import EmbeddedClientLog
+from tests.integration.auditor import PATIENCE_SECONDS, decode
+from tests.integration.harness import COMMAND_LINE, SAMPLE, WorkerProcess, run_command
+
+CONFIGURATION_EXIT = 78
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Iterator[WorkerProcess]:
+    process = WorkerProcess([*COMMAND_LINE, "dev", "--log-level=info", "--log-format=json", SAMPLE], tmp_path)
+    process.wait_log("restored", 4)
+    yield process
+    process.close()
+
+
+def _publish(client: EmbeddedClientLog, command: dict[str, object]) -> None:
+    client.publish(str(command["instance_id"]).encode(), json.dumps(command).encode())
+
+
+def _wait_outcome(client: EmbeddedClientLog, instance_id: str) -> object:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        for partition in range(client.partitions("history")):
+            for record in client.read_topic("history", partition, 0, 1_000):
+                if record.key.startswith(f"{instance_id}|".encode()) and record.value is not None:
+                    kind, body = decode(record.value)
+                    if kind == "InstanceCompleted":
+                        return json.loads(body["output"]["data"])
+        client.wait_for_change(1_000)
+    raise AssertionError(f"expected {instance_id} to complete")
+
+
+def test_instances_survive_a_kill_of_the_dev_process(dev: WorkerProcess, tmp_path: Path) -> None:
+    client = EmbeddedClientLog(tmp_path / ".engine")
+    start = {"type": "StartInstance", "workflow": "chain", "input": 1}
+    _publish(client, start | {"instance_id": "before"})
+    assert _wait_outcome(client, "before") == 4
+    _publish(client, start | {"instance_id": "waits", "workflow": "waiter"})
+    dev.kill()
+    _publish(client, {"type": "RaiseEvent", "instance_id": "waits", "name": "add", "data": 9})
+    _publish(client, {"type": "RaiseEvent", "instance_id": "waits", "name": "add", "data": 0})
+
+    again = WorkerProcess([*COMMAND_LINE, "dev", SAMPLE], tmp_path)
+    assert _wait_outcome(client, "waits") == 9
+    client.close()
+    assert again.stop() < 5
+    again.close()
+
+
+def test_a_second_dev_process_is_refused_the_directory(dev: WorkerProcess, tmp_path: Path) -> None:
+    done = run_command(["dev", SAMPLE], tmp_path)
+    assert done.returncode == CONFIGURATION_EXIT
+    assert f"but process {dev.pid} has it" in done.stderr
+
+
+def test_an_app_that_cant_be_run_leaves_no_directory_behind(tmp_path: Path) -> None:
+    done = run_command(["dev", "--dir=data", "engine.runtime:WorkflowRuntime"], tmp_path)
+    assert done.returncode == CONFIGURATION_EXIT
+    assert "to be a WorkflowRuntime, but it is a type" in done.stderr
+    assert not (tmp_path / "data").exists()

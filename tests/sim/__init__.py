@@ -1,0 +1,1 @@
+"""Whole clusters in virtual time, one seed each; and the planted bugs that prove the checkers see."""
