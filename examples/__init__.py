@@ -1,1 +1,1 @@
-"""Workflow patterns to read, run and copy from. `engine dev examples.purchase_order:app` runs one without a Kafka."""
+"""Workflow patterns to read, run and copy from: `engine dev examples.purchase_order:app` needs no Kafka."""

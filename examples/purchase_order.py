@@ -1,12 +1,13 @@
 """External system interaction: a purchase order that waits for a manager, but not for ever.
 
     engine dev examples.purchase_order:app
-    engine start purchase_order_workflow --input '{"cost": 2000, "product": "laptop", "quantity": 1}' --id order-1
+    engine start purchase_order_workflow --id order-1 \\
+        --input '{"cost": 2000, "product": "laptop", "quantity": 1}'
     engine raise order-1 approval_received --data '{"approver": "Jane Doe"}'
     engine wait order-1
     engine history order-1
 
-Without an approval within 24 hours (or `approval_seconds`, if the order says so) the reserved stock is released.
+Without an approval within 24 hours (`approval_seconds`, if the order says so) its stock is released again.
 """
 
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""The command line: reads arguments, calls the rings below, prints what they say. Holds no rules of its own."""
+"""The command line: reads arguments, calls the rings below, prints what they say. Has no rules of its own."""

@@ -41,7 +41,7 @@ class TextFormatter(logging.Formatter):
         self.converter = time.gmtime
 
     @override
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- logging's name
+    def formatMessage(self, record: logging.LogRecord) -> str:
         """See `logging`."""
         extras = [f"{name}={value}" for name, value in vars(record).items() if name not in _STANDARD]
         return " ".join([super().formatMessage(record), *extras])

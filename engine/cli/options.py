@@ -185,7 +185,7 @@ class JsonPayload(click.ParamType):  # type: ignore[type-arg]  # generic in newe
                 self.fail(f"expected JSON in {value!r}, but {error}", param, ctx)
             self.fail(
                 f"expected JSON, but got {value!r:.100} ({error}); a string needs its own quotes: "
-                f'{option} \'"tea"\', an object: {option} \'{{"item": "tea"}}\', a file: {option} @input.json',
+                f'{option} \'"tea"\', an object: {option} \'{{"item": "tea"}}\', a file: {option} @in.json',
                 param,
                 ctx,
             )

@@ -25,7 +25,7 @@ class AsyncWorkflowClient:
             instance_id = await client.schedule_new_workflow("order", input={"item": "tea"})
             state = await client.wait_for_workflow_completion(instance_id, timeout_in_seconds=30)
 
-    One client serves one event loop, and any number of tasks. Opening it connects, which takes some milliseconds.
+    One client serves one event loop, and any number of tasks. Opening it takes some milliseconds.
     """
 
     def __init__(self, connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""The client for synchronous code. What it shows is committed; what it sends may still be refused by the owner."""
+"""The client for synchronous code. It shows only what is committed; what it sends may still be refused."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,15 +22,15 @@ from engine.errors import InstanceNotFoundError
 class WorkflowClient:
     """Starts workflows and asks after them, with the method names of Dapr's `DaprWorkflowClient`.
 
-    Any number of threads may share one client, and should: they share its connections and its one tail of history.
+    Any number of threads may share one client, and should: they share its connections and its one tail.
 
         with WorkflowClient.kafka(bootstrap_servers="localhost:9092", app="orders") as client:
             instance_id = client.schedule_new_workflow("order", input={"item": "tea"})
             state = client.wait_for_workflow_completion(instance_id, timeout_in_seconds=30)
             print(state.runtime_status, state.output)
 
-    All methods that send a command return when it is durable (all replicas have it). Whether the instance accepts it is
-    then decided by its owner: what is refused goes to the dead letters, with the reason.
+    All methods that send a command return when it is durable (all replicas have it). Whether the instance
+    accepts it is then decided by its owner: what is refused goes to the dead letters, with the reason.
     """
 
     def __init__(self, connection: Connection) -> None:

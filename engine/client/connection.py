@@ -35,11 +35,11 @@ class Connection(Protocol):
         ...
 
     def publish(self, key: bytes, value: bytes) -> "Future[None]":
-        """Appends to `commands`. Done when every replica has it; fails with UnreachableError. Order is kept per key."""
+        """Appends to `commands`, in order per key. Done when all replicas have it; or UnreachableError."""
         ...
 
     def ends(self) -> dict[int, int]:
-        """By partition, an offset at the end of a commit of history, behind which nothing is committed yet."""
+        """By partition, the end of the last commit of history."""
         ...
 
     def read_history(self, partition: int, start: int) -> Iterator[list[Record]]:

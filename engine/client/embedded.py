@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from engine.client.errors import faults_made_public
+from engine.client.errors import CLOSED, UnreachableError, faults_made_public
 from engine.embedded.client import EmbeddedClientLog
 from engine.embedded.log import EmbeddedLog
 from engine.partition.ports import Record
@@ -32,7 +32,11 @@ class EmbeddedConnection:
 
     def publish(self, key: bytes, value: bytes) -> "Future[None]":
         """See the port."""
-        return self._publishing.submit(self._publish, key, value)
+        try:
+            return self._publishing.submit(self._publish, key, value)
+        except RuntimeError as problem:
+            # What an executor says that was shut down.
+            raise UnreachableError(CLOSED) from problem
 
     def ends(self) -> dict[int, int]:
         """See the port."""

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from typing_extensions import override
+
 from engine.errors import (
     ConfigurationError,
     FailureDetails,
@@ -11,11 +13,13 @@ from engine.errors import (
     PublicError,
 )
 
+CLOSED = "expected an open client, but it was closed"
+
 
 class UnreachableError(PublicError):
     """Kafka, or the embedded log, can't be reached or did not answer in time. Trying again may help.
 
-    A command that was on its way may or may not have been taken: look at the instance before sending it again.
+    A command that was on its way may or may not have been taken: look at the instance before you repeat it.
     """
 
 
@@ -26,6 +30,7 @@ class WorkflowFailedError(PublicError):
         super().__init__(message)
         self.details = details
 
+    @override
     def __reduce__(self) -> tuple[type["WorkflowFailedError"], tuple[str, FailureDetails]]:
         return (WorkflowFailedError, (str(self), self.details))
 

@@ -1,8 +1,8 @@
 """Records of history to what is shown of an instance: by the very `apply` that owners use, and nothing else.
 
 Rules
-* Records count by whole commits, up to their checkpoint. A commit that was torn out of its transaction is taken back by
-  tombstones in the next one; `Commits` drops both at once.
+* Records count by whole commits, up to their checkpoint. A commit that was torn out of its transaction is
+  taken back by tombstones in the next one; `Commits` drops both at once.
 * A tombstone over event 1 is a purge of the run. One over a later event takes back what never counted.
 * Only what the newest run says is shown.
 """

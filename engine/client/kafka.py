@@ -6,9 +6,9 @@ from concurrent.futures import Future
 from functools import partial
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
 
-from engine.client.errors import UnreachableError, faults_made_public
+from engine.client.errors import CLOSED, UnreachableError, faults_made_public
 from engine.codec.topics import topics_of
 from engine.errors import ConfigurationError
 from engine.kafka.appender import appending_producer, produce
@@ -45,6 +45,9 @@ class KafkaConnection:
     def publish(self, key: bytes, value: bytes) -> "Future[None]":
         """See the port."""
         published: Future[None] = Future()
+        if self._is_closed.is_set():
+            published.set_exception(UnreachableError(CLOSED))
+            return published
         try:
             produce(
                 self._producer,
@@ -92,9 +95,10 @@ class KafkaConnection:
             raise UnreachableError(str(fault_of(problem, text))) from problem
         missing = sorted(names - topics.keys())
         if missing:
+            app = self._settings.app
             message = (
-                f"expected the topics of app {self._settings.app!r} at {self._settings.bootstrap_servers}, but "
-                f"{', '.join(missing)} do not exist; 'engine topics apply --app {self._settings.app}' creates them"
+                f"expected the topics of app {app!r} at {self._settings.bootstrap_servers}, but "
+                f"{', '.join(missing)} do not exist; 'engine topics apply --app {app}' creates them"
             )
             raise ConfigurationError(message)
         return {name: len(topics[name].partitions) for name in names}

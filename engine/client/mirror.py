@@ -1,4 +1,4 @@
-"""What one client holds in memory of one instance: a fold that the tail keeps up to date while somebody may ask."""
+"""What a client holds in memory of one instance: a fold that the tail keeps up to date for those who wait."""
 
 import threading
 from collections.abc import Callable
@@ -21,14 +21,14 @@ _OUTCOMES = frozenset(
 class Mirror:
     """The tail's thread adds records, undecoded; those who wait fold them.
 
-    `floor` is the place before which no outcome is meant: the position of history before the start was published, and
-    0 for an instance that somebody else started.
+    `floor` is the place before which no outcome is meant: the position of history before the start was
+    published, and 0 for an instance that somebody else started.
     """
 
     def __init__(
         self, instance_id: str, floor: int, *, is_new: bool = False, must_read: bool = False
     ) -> None:
-        """`is_new`: the id is new to the world. `must_read`: the tail will not bring all that came after `floor`."""
+        """`is_new`: the id is new to the world. `must_read`: the tail does not begin at `floor`."""
         self.instance_id = instance_id
         self.floor = floor
         # Of all it ever took in: what is folded is remembered too.
@@ -77,7 +77,7 @@ class Mirror:
     # --- the waiters' side ---
 
     def shown(self, *, fetch_payloads: bool) -> WorkflowState | None:
-        """The instance as far as the tail has it; None where there is none, or where something must be read first."""
+        """The instance as far as the tail has it; None where there is none, or more must be read first."""
         if self.failure is not None:
             raise self.failure
         with self._lock:

@@ -1,6 +1,7 @@
 """What a client is shown of an instance: values, made from committed history alone."""
 
 import base64
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -136,11 +137,13 @@ def utc(at_ms: int) -> datetime:
 
 
 def text_of(payload: Payload | None) -> str | None:
-    """A payload as JSON text. What isn't JSON is shown as an object of its content type and its bytes in base64."""
+    """A payload as JSON text. What isn't JSON becomes an object of its content type and base64."""
     if payload is None:
         return None
     if payload.content_type in JSON_TYPES:
-        return payload.data.decode("utf-8", "replace")
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            msgspec.json.decode(payload.data)
+            return payload.data.decode()
     return msgspec.json.encode(plain(payload)).decode()
 
 
@@ -186,9 +189,7 @@ def plain(value: Any) -> Any:
 
 def _plain_payload(payload: Payload) -> Any:
     if payload.content_type in JSON_TYPES:
-        try:
+        # Commands carry payloads unread: what calls itself JSON need not be.
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
             return msgspec.json.decode(payload.data)
-        except msgspec.DecodeError:
-            # Commands carry payloads unread: what calls itself JSON need not be.
-            return {"content_type": payload.content_type, "base64": base64.b64encode(payload.data).decode()}
     return {"content_type": payload.content_type, "base64": base64.b64encode(payload.data).decode()}

@@ -1,11 +1,11 @@
-"""One thread that follows history for all waits of a client, and wakes those whose instance has come to an end.
+"""The one thread that follows history for all waits of a client. It wakes; it decodes and decides nothing.
 
 Theory of operation
-* A partition is followed when somebody first waits for an instance of it; from the second one on, all are. After a
-  minute in which nobody waits, the thread ends.
-* A *mirror* gathers the records of one instance. For a start that this client publishes while its partition is
-  followed, the mirror exists before the command does: nothing has to be read when somebody waits for it.
-* Otherwise the *floor* is noted: a position of history from before the command. A later wait reads on from there.
+* A partition is followed when somebody first waits for an instance of it; from the second one on, all are.
+  After a minute in which nobody waits, the thread ends.
+* A *mirror* gathers the records of one instance. For a start that this client publishes while its partition
+  is followed, the mirror exists before the command does: nothing has to be read when somebody waits for it.
+* Otherwise the *floor* is noted: a position of history from before the command. A wait begins there.
 * Records are not decoded here, and by far most are of no interest: that costs a lookup by the key's prefix.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Callable
 import msgspec
 
 from engine.client.connection import Connection
-from engine.client.errors import UnreachableError, faults_made_public
+from engine.client.errors import CLOSED, UnreachableError, faults_made_public
 from engine.client.fold import Commits, instance_key_of
 from engine.client.mirror import Mirror
 from engine.codec.topics import CHECKPOINT_KEY, partition_of
@@ -64,7 +64,7 @@ class Tail:
     # --- starts ---
 
     def expect_at_once(self, instance_id: str, *, is_new: bool) -> bool:
-        """Prepares for the outcome of a start about to be published. False where that takes `expect`, and a request."""
+        """Prepares for the outcome of a start about to be published. False where only `expect` can."""
         partition = partition_of(instance_id, self._connection.partitions)
         with self._lock:
             position = self._positions.get(partition)
@@ -79,8 +79,8 @@ class Tail:
     def expect(self, instance_id: str, *, is_new: bool) -> None:
         """Prepares for the outcome of a start about to be published. Raises UnreachableError.
 
-        For an id that is new to the world any earlier position will do; for another, only one that lies behind all of
-        its earlier runs.
+        For an id that is new to the world any earlier position will do; for another, only one that lies
+        behind all of its earlier runs.
         """
         if self.expect_at_once(instance_id, is_new=is_new):
             return
@@ -115,7 +115,7 @@ class Tail:
             return mirror
 
     def wait(self, instance_id: str, who: object, wake: Callable[[], None]) -> Mirror:
-        """The mirror of an instance, with a new waiter; its partition is followed. Raises UnreachableError."""
+        """The mirror of an instance, with a new waiter; its partition is followed. Raises PublicError."""
         partition = partition_of(instance_id, self._connection.partitions)
         for _ in range(FOLLOW_TRIES):
             mirror = self.wait_at_once(instance_id, who, wake)
@@ -151,6 +151,8 @@ class Tail:
             self._used_at = time.monotonic()
 
     def _follow(self, partition: int) -> None:
+        if self._is_closed:
+            raise UnreachableError(CLOSED)
         ends = self._known_ends(ENDS_AGE_S_MAX)
         with self._lock:
             # Two partitions mean many instances: then the others will be asked for too.
@@ -181,7 +183,7 @@ class Tail:
             self._forget_some(MIRRORS_MAX * 9 // 10, MIRRORED_BYTES_MAX)
 
     def _forget_some(self, count_max: int, bytes_max: int) -> None:
-        """Forgets mirrors nobody waits at, the oldest first, down to these bounds. A later wait reads what they held."""
+        """Forgets mirrors nobody waits at, the oldest first. A later wait reads what they held."""
         self._bytes = sum(mirror.bytes for mirror in self._mirrors.values())
         for key, mirror in list(self._mirrors.items()):
             if len(self._mirrors) <= count_max and self._bytes <= bytes_max:
@@ -193,15 +195,12 @@ class Tail:
     # --- the thread ---
 
     def _begin_thread(self) -> None:
-        if self._is_closed:
-            message = "expected an open client, but it was closed"
-            raise UnreachableError(message)
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="client-tail", daemon=True)
             self._thread.start()
 
     def _run(self) -> None:
-        failure: PublicError = UnreachableError("the client was closed")
+        failure: PublicError = UnreachableError(CLOSED)
         try:
             with faults_made_public():
                 self._follow_history()

@@ -1,4 +1,4 @@
-"""What a wait does next, as values: the sync and the asyncio client carry out the same steps, each in its own way."""
+"""What a wait does next, as values: the sync and the asyncio client carry out the same steps. No IO here."""
 
 import time
 from collections.abc import Callable, Generator
@@ -8,8 +8,8 @@ from engine.client.mirror import Mirror
 from engine.client.state import WorkflowState
 from engine.model.state import Status
 
-# After this long without a trace, it is looked whether the instance existed before: then the start was refused, and
-# the outcome of the run that is there is what is waited for.
+# After this long without a trace, it is looked whether the instance existed before: then the start was
+# refused, and the outcome of the run that is there is what is waited for.
 LOOK_BACK_S = 2.0
 
 Predicate = Callable[[WorkflowState], bool]

@@ -130,7 +130,7 @@ class _TurnTaker:
             stall = self._stall_reason(state)
             if stall is not None:
                 return self._defer(state, stall)
-            assert seat.execution is not None, "expected the execution of a live run, but it was not replayed"
+            assert seat.execution is not None, "expected the live run's execution, but it was not replayed"
         decision = decide(seat, command, self._now_ms)
         kind = type(decision)
         if kind is ef.Rejected:

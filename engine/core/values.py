@@ -52,7 +52,31 @@ def decode_value(payload: Payload | None, kind: Any = None) -> Any:
     value = _decoder.decode(payload.data)
     if kind is None:
         return value
-    return msgspec.convert(value, kind, strict=False, dec_hook=_shape)
+    return _filled(msgspec.convert(value, kind, strict=False, dec_hook=_shape))
+
+
+def _filled(value: Any) -> Any:
+    """`value` with the defaults of its dataclasses as attributes of their own.
+
+    msgspec leaves them to the class when it decodes, and then leaves them out when it encodes: a workflow
+    that hands its input on would lose them.
+    """
+    if dataclasses.is_dataclass(value):
+        attributes = getattr(value, "__dict__", None)
+        for field in dataclasses.fields(value):
+            inner = _filled(getattr(value, field.name, None))
+            if attributes is not None and hasattr(value, field.name):
+                attributes.setdefault(field.name, inner)
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            _filled(getattr(value, name))
+    elif isinstance(value, dict):
+        for inner in value.values():
+            _filled(inner)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for inner in value:
+            _filled(inner)
+    return value
 
 
 def _plain(value: object) -> object:

@@ -192,7 +192,7 @@ class OwnerLoop:
         try:
             return self._log.poll(wake)
         except LogDamagedFault as fault:
-            self._stop_damaged(fault.partition, fault)
+            self._doubt_place(fault)
             return []
 
     def _process(self, records: list[Record]) -> None:
@@ -220,6 +220,17 @@ class OwnerLoop:
             owner.status, owner.lost_reason = OwnerStatus.LOST, f"cache: {fault}"
         except LogDamagedFault as fault:
             self._stop_damaged(owner.claim.partition, fault)
+
+    def _doubt_place(self, fault: LogDamagedFault) -> None:
+        """Gives up the owner whose place in the inbox is gone.
+
+        A zombie's place is: the rightful owner has trimmed behind itself. Only a new claim tells that from damage.
+        """
+        if fault.partition is None:
+            raise fault
+        owner = self.owners.get(fault.partition)
+        if owner is not None:
+            owner.status, owner.lost_reason = OwnerStatus.LOST, f"inbox: {fault}"
 
     def _stop_damaged(self, partition: int | None, fault: LogDamagedFault) -> None:
         """Stops one partition loudly and for good; raises where nobody knows which."""

@@ -57,7 +57,7 @@ class Supervisor:
         self._run_child = run_child
         self._exit_code = 0
         self._stop_deadline: float | None = None
-        # Whoever has the read end of the first sees when we have ended; the other wakes us when a signal comes.
+        # Who has the read end of the first sees when we have ended; the other wakes us when a signal comes.
         self._life = os.pipe()
         self._wake = os.pipe()
 

@@ -85,7 +85,8 @@ class Owner:
         claim, log = self.claim, self._log
         restored = restore(log, claim, self._store, wall_clock_ms)
         self._verify(restored.checkpoint)
-        self._checkpoint = self._first_checkpoint(restored.checkpoint)
+        last = self._care.corrected(restored.checkpoint)
+        self._checkpoint = self._first_checkpoint(last)
         outbox = Outbox(log.identity.inbox_topic_id, claim.partition, restored.checkpoint)
         for target, message in _unsent(restored):
             outbox.restore(target, message)
@@ -98,7 +99,7 @@ class Owner:
             self._batch.put_back(torn.key, torn.value)
         self._care.begin(self._checkpoint, claim.inbox_end)
         self.turns.isolates_activities = self._checkpoint.lives >= LIVES_BEFORE_CARE
-        poison = poison_offset(restored.checkpoint)
+        poison = poison_offset(last)
         if poison is not None:
             self._poison = log.read_inbox(claim, poison)
         return restored
@@ -382,6 +383,7 @@ class Owner:
         """Lets go at once, without a commit: for an owner that is lost, or whose time to stop is over."""
         if self.status is not OwnerStatus.CLOSED:
             self.status = OwnerStatus.LOST
+            self._care.outlived()
             self._release()
 
     def _close(self) -> None:

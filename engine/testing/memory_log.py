@@ -201,7 +201,8 @@ class MemoryLog:
                 return []
             raise LogDamagedFault(
                 f"expected inbox offset {offset} of partition {partition} in [{topic.start}, {topic.end}], "
-                "but it is gone"
+                "but it is gone",
+                partition,
             )
         records = topic.read(offset, topic.end, 1 + self._faults.rng.randrange(POLL_RECORDS_MAX))
         if records:

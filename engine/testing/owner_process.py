@@ -73,7 +73,7 @@ class OwnerProcess:
         """One pass over everything there is to do."""
         self._mind_assignment()
         self._start_opened()
-        self._process(self.log.poll(0))
+        self._process(self._poll())
         for partition, owner in list(self.owners.items()):
             self._guarded(partition, owner.tick)
         for claim, result in self.log.commit_results():
@@ -133,6 +133,15 @@ class OwnerProcess:
                 self._opened.append(owner)
 
     # --- records and results ---
+
+    def _poll(self) -> list[Record]:
+        try:
+            return self.log.poll(0)
+        except LogDamagedFault as fault:
+            # A zombie's inbox may be trimmed under it. Only a new claim tells that from damage.
+            assert fault.partition is not None
+            self.owners[fault.partition].status = OwnerStatus.LOST
+            return []
 
     def _process(self, records: list[Record]) -> None:
         by_partition: dict[int, list[Record]] = {}

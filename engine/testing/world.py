@@ -13,7 +13,7 @@ from engine.partition.context import OwnerSettings
 from engine.partition.owner import OwnerStatus
 from engine.testing import programs
 from engine.testing.clients import Client, Vandal
-from engine.testing.faults import Faults, SimulatedCrash, personality
+from engine.testing.faults import RATES_MAX, Faults, SimulatedCrash, personality
 from engine.testing.machine import SimulatedStore
 from engine.testing.memory_broker import MemoryBroker
 from engine.testing.owner_process import OwnerProcess
@@ -31,6 +31,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     chaos_ms: int = 15_000
     crash_at: int = 0
     without: tuple[str, ...] = ()
+    focus: tuple[str, ...] = ()
     is_quiet: bool = False
 
 
@@ -41,6 +42,8 @@ class World:
         self.plan = plan
         self.rng = rng = random.Random(plan.seed)
         rates = {} if plan.is_quiet else personality(rng)
+        if plan.focus:
+            rates = {kind: 2 * RATES_MAX[kind] for kind in plan.focus}
         rates = {kind: rate for kind, rate in rates.items() if kind not in plan.without}
         self.faults = Faults(rng, rates, plan.crash_at)
         self.broker = MemoryBroker(partitions=rng.choice((1, 2, 3)), command_partitions=rng.choice((1, 2)))

@@ -25,7 +25,7 @@ APPROVAL = {"item": "tea", "answer": {"yes": True}}
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch):
     for name in list(os.environ):
-        if name.startswith("ENGINE_"):
+        if name.startswith("ENGINE_") and not name.startswith("ENGINE_TEST_"):
             monkeypatch.delenv(name)
 
 

@@ -1,4 +1,4 @@
-"""A place where a worker runs: every test of this folder that asks for one is run on Kafka and on a directory."""
+"""A place where a worker runs: tests that ask for one are run on Kafka and on a directory."""
 
 from __future__ import annotations
 

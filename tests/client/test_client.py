@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from engine.client import WorkflowClient, WorkflowFailedError, WorkflowStatus
+from engine.client import UnreachableError, WorkflowClient, WorkflowFailedError, WorkflowStatus
+from engine.client.errors import CLOSED
 from engine.client.state import utc
 from engine.errors import InstanceNotFoundError, InvalidCommandError, LimitExceededError
 from engine.model.failure import Payload
@@ -273,10 +274,34 @@ def test_values_that_json_cannot_say_or_that_are_too_large_are_refused(directory
             client.raise_workflow_event("x", "y", data="z" * 600_000)
 
 
-def test_a_closed_client_can_be_closed_again_and_waits_no_more(place: Place):
+def test_a_closed_client_says_so(place: Place):
+    client = place.open()
+    ended(client, client.schedule_new_workflow(chain, input=1))
+    client.close()
+    client.close()
+    with pytest.raises(UnreachableError, match="it was closed"):
+        client.raise_workflow_event("x", "y")
+    with pytest.raises(UnreachableError, match="it was closed"):
+        client.wait_for_workflow_completion("x")
+
+
+def test_closing_a_client_ends_its_waits(place: Place):
     client = place.open()
     instance_id = client.schedule_new_workflow(approval, input="x")
     begun(client, instance_id)
-    client.terminate_workflow(instance_id)
+    problems: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            ended(client, instance_id)
+        except UnreachableError as problem:
+            problems.append(problem)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    client.terminate_workflow("somebody-else")
     client.close()
-    client.close()
+    waiting.join(WAIT_S)
+    assert [str(problem) for problem in problems] == [CLOSED]
+    with place.open() as other:
+        other.terminate_workflow(instance_id)

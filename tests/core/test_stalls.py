@@ -56,8 +56,9 @@ def test_changed_code_stalls_the_run_with_the_reason_and_defers_what_comes():
     assert stalled == ev.InstanceStalled(
         reason="NonDeterminism",
         detail=(
-            "history has ActivityScheduled('charge') as event 3, but the code asks for CallActivity('refund'); "
-            "restore the code this run began with, or guard the change with ctx.is_patched()"
+            "history has ActivityScheduled('charge') as event 3, but the code asks for "
+            "CallActivity('refund'); restore the code this run began with, or guard the change with "
+            "ctx.is_patched()"
         ),
     )
     assert avro.decode_command(deferred.record).name == "go"
@@ -135,5 +136,5 @@ def test_a_turn_without_an_execution_is_our_bug_and_says_so():
     seat = Seat(instance_id="i", state=world.seat().state)
     moment = Moment(offset=9, timestamp_ms=0, new_run_id="", record=b"")
     command = cm.RaiseEvent(instance_id="i", name="go")
-    with pytest.raises(AssertionError, match="expected the execution"):
+    with pytest.raises(AssertionError, match="expected the live run's execution"):
         take_turn(seat, command, moment, world.registry)

@@ -3,7 +3,7 @@
 import collections
 import enum
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from types import SimpleNamespace
@@ -39,6 +39,11 @@ class Order:
     id: int
     items: list[Item] = field(default_factory=list)
     note: str | None = None
+
+
+@dataclass(frozen=True)
+class Frozen:
+    depth: int = 3
 
 
 class Model(pydantic.BaseModel):
@@ -135,6 +140,36 @@ def test_a_workflow_and_its_activity_get_their_annotated_types(kind):
     world.settle()
     name = "dict" if kind is Options else kind.__name__
     assert world.output()[:2] == [name, name]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (Item, b'{"name":"pen"}'),
+        (list[Item], b'[{"name":"pen"}]'),
+        (dict[str, list[Item]], b'{"a":[{"name":"pen"}]}'),
+        (Order, b'{"id":1,"items":[{"name":"pen"}]}'),
+        (Frozen, b"{}"),
+    ],
+)
+def test_the_defaults_of_a_dataclass_are_handed_on_with_it(kind, text):
+    value = decode_value(Payload(text), kind)
+    again = decode_value(encode_value(value, "a value"))
+    expected = decode_value(encode_value(_made_anew(value), "a value"))
+    assert again == expected
+    assert "colour" in str(again) or kind is Frozen
+    assert again != {}
+
+
+def _made_anew(value):
+    """The same, by its own constructor."""
+    if isinstance(value, list):
+        return [_made_anew(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _made_anew(each) for name, each in value.items()}
+    if is_dataclass(value):
+        return type(value)(**{each.name: _made_anew(getattr(value, each.name)) for each in fields(value)})
+    return value
 
 
 def test_without_an_annotation_a_value_is_plain_json():

@@ -40,9 +40,9 @@ def all_examples() -> Registry:
 def on_a_directory(directory: Path) -> Iterator[WorkflowClient]:
     """A client of a worker on the embedded log."""
     log = EmbeddedLog(directory, partitions=2)
-    with _running(WorkerPorts(log=log, source=EmbeddedCommandSource(log), open_store=_stores())):
-        with WorkflowClient.embedded(directory) as client:
-            yield client
+    ports = WorkerPorts(log=log, source=EmbeddedCommandSource(log), open_store=_stores())
+    with _running(ports), WorkflowClient.embedded(directory) as client:
+        yield client
 
 
 @contextmanager
@@ -52,9 +52,9 @@ def on_kafka(bootstrap_servers: str) -> Iterator[WorkflowClient]:
     settings = KafkaSettings(bootstrap_servers=bootstrap_servers, app=app, is_dev=True, partitions=2)
     log = KafkaLog(settings)
     source = KafkaCommandSource(settings, log.identity.commands_topic_id)
-    with _running(WorkerPorts(log=log, source=source, open_store=_stores())):
-        with WorkflowClient.kafka(bootstrap_servers=bootstrap_servers, app=app) as client:
-            yield client
+    ports = WorkerPorts(log=log, source=source, open_store=_stores())
+    with _running(ports), WorkflowClient.kafka(bootstrap_servers=bootstrap_servers, app=app) as client:
+        yield client
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What of the examples takes days or for ever, in no time: with the driver's clock instead of the broker's."""
+"""What of the examples takes days or for ever, in no time: with the driver's clock."""
 
 import pytest
 

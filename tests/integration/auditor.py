@@ -1,6 +1,6 @@
 """Audits an app by its topics alone: confluent-kafka, fastavro and `schemas/`, and nothing from `engine`.
 
-What it can't see: the order of records within a transaction that compaction has thinned out. Audit before that.
+What compaction has thinned out can't be checked in full: `has_gaps` says so.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ from confluent_kafka.admin import AdminClient
 from fastavro import schemaless_reader
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 
+from tests.integration.invariants import TERMINAL, Body, Recorded, Run, check_run
+
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 MAGIC = b"\xc3\x01"
 CHECKPOINT_KEY = b"~checkpoint"
 OUT_PREFIX = b"~out|"
-TERMINAL = {"InstanceCompleted", "InstanceFailed", "InstanceTerminated", "InstanceContinuedAsNew"}
 PATIENCE_SECONDS = 40.0
-
-Body = dict[str, Any]
 
 
 def load_schemas() -> dict[bytes, Any]:
@@ -69,19 +68,6 @@ class Seen:
     headers: dict[str, bytes]
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """An event of history."""
-
-    partition: int
-    kind: str
-    body: Body
-
-    @property
-    def sequence(self) -> int:
-        return int(self.body["sequence"])
-
-
 @dataclass
 class Partition:
     """What is known of one partition of history."""
@@ -92,11 +78,8 @@ class Partition:
     commits: int = 0
 
 
-Run = tuple[str, str]
-
-
 class Auditor:
-    """Reads an app's topics from their starts, read_committed, and holds what it read against the invariants."""
+    """Reads an app's topics from their starts, read_committed, and holds them against the invariants."""
 
     def __init__(self, bootstrap_servers: str, app: str, namespace: str = "wf") -> None:
         self.prefix = f"{namespace}.{app}"
@@ -190,7 +173,8 @@ class Auditor:
         kinds: dict[str, int] = defaultdict(int)
         for events in self.runs.values():
             kinds[events[-1].kind] += 1
-        return f"{len(self.runs)} runs, {ended} ended, last events {dict(kinds)}, {len(self.dead_letters)} dead letters"
+        letters = len(self.dead_letters)
+        return f"{len(self.runs)} runs, {ended} ended, last events {dict(kinds)}, {letters} dead letters"
 
     def _events(self, instance_id: str, kind: str) -> list[Recorded]:
         return [
@@ -310,13 +294,13 @@ class Auditor:
     # --- the invariants ---
 
     def check(self, started: Iterable[str] = ()) -> None:
-        """Holds all runs against the invariants. `started`: what was asked for, and must have left a trace."""
+        """Holds all runs against the invariants. `started`: what was asked for, so must have left a trace."""
         for number, partition in self.partitions.items():
             assert not partition.since_checkpoint, (
                 f"records of partition {number} are behind its last checkpoint"
             )
         for run, events in self.runs.items():
-            _check_run(run, events)
+            check_run(run, events)
         known = {instance_id for instance_id, _ in self.runs}
         refused = {letter.key.decode("utf-8", "replace") for letter in self.dead_letters}
         lost = set(started) - known - refused
@@ -349,57 +333,6 @@ class Auditor:
             after = self.runs.get((instance_id, events[-1].body["new_run_id"]))
             assert after is not None, f"{instance_id} continued, but not in history"
             assert after[0].body["previous_run_id"] == run_id
-
-
-def _check_run(run: Run, events: list[Recorded]) -> None:
-    assert [event.sequence for event in events] == list(range(1, len(events) + 1)), f"{run} is not dense"
-    assert events[0].kind == "InstanceStarted", f"{run} begins with {events[0].kind}"
-    assert len({event.partition for event in events}) == 1, f"{run} is in several partitions"
-    terminal = [event.sequence for event in events if event.kind in TERMINAL]
-    assert terminal in ([], [len(events)]), f"{run} ends at {terminal} of {len(events)}"
-    for earlier, later in zip(events, events[1:], strict=False):
-        assert earlier.body["recorded_at_ms"] <= later.body["recorded_at_ms"], f"{run}: time goes back"
-        assert earlier.body["inbox_offset"] <= later.body["inbox_offset"], f"{run}: inbox goes back"
-    _check_calls(run, events, "Activity")
-    _check_calls(run, events, "Child")
-    _check_timers(run, events)
-
-
-def _check_calls(run: Run, events: list[Recorded], noun: str) -> None:
-    open_calls: dict[int, int] = {}
-    for event in events:
-        if event.kind == f"{noun}Scheduled":
-            open_calls[event.sequence] = 1
-            continue
-        if event.kind not in {f"{noun}{end}" for end in ("Completed", "Failed", "AttemptFailed", "Retried")}:
-            continue
-        scheduled, attempt = event.body["scheduled"], event.body["attempt"]
-        assert scheduled in open_calls, (
-            f"{run}: {event.kind} {event.sequence} is of no open call, {scheduled}"
-        )
-        assert attempt <= open_calls[scheduled] + 1, (
-            f"{run}: attempt {attempt} of call {scheduled} came early"
-        )
-        open_calls[scheduled] = max(open_calls[scheduled], attempt)
-        if event.kind in (f"{noun}Completed", f"{noun}Failed"):
-            del open_calls[scheduled]
-
-
-def _check_timers(run: Run, events: list[Recorded]) -> None:
-    due: dict[int, int] = {}
-    for event in events:
-        if event.kind == "TimerCreated":
-            due[event.sequence] = event.body["due_at_ms"]
-        elif event.kind == "InstanceStarted" and event.body["start_at_ms"] is not None:
-            due[event.sequence] = event.body["start_at_ms"]
-        elif event.kind == "TimerCancelled":
-            assert due.pop(event.body["timer"], None) is not None, f"{run}: a timer ends twice, or was none"
-        elif event.kind == "TimerFired":
-            due_at_ms = due.pop(event.body["timer"], None)
-            assert due_at_ms is not None, f"{run}: timer {event.body['timer']} ended before, or was none"
-            assert event.body["recorded_at_ms"] >= due_at_ms, (
-                f"{run}: timer {event.body['timer']} fired early"
-            )
 
 
 def _outcome(last: Recorded) -> Any:

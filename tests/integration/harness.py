@@ -1,4 +1,4 @@
-"""What integration tests work with: an app's topics, worker processes that can be killed, a plain producer."""
+"""What integration tests work with: an app's topics, worker processes that can be killed, a producer."""
 
 from __future__ import annotations
 
@@ -268,7 +268,7 @@ class AppUnderTest:
             while any(place.offset < ends[place.partition] for place in _positions(consumer)):
                 message = consumer.poll(0.1)
                 if message is not None and message.error() is None:
-                    found.append((message.partition(), message.offset(), message.key()))
+                    found.append((message.partition() or 0, message.offset() or 0, message.key() or b""))
             return found
 
 

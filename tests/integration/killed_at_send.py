@@ -1,4 +1,4 @@
-"""A worker that kills itself at its first message to a parent: right after the commit that holds the message."""
+"""A worker that kills itself at its first message to a parent: right after the commit that holds it."""
 
 from __future__ import annotations
 

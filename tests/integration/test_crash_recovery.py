@@ -140,7 +140,7 @@ def test_a_compacted_history_rebuilds_the_state_it_had(subject: AppUnderTest) ->
     for each in ids:
         subject.raise_event(each, "add", 0)
     assert set(audit.read_outcomes(ids).values()) == {3}
-    # Finished ids may be used again: the stubs of their runs were rebuilt too, or a second run would lie beside.
+    # Finished ids may be used again: without the stubs of their runs, second ones would lie beside the first.
     for each in subject.start("chain", 5, count=5):
         audit.read_outcome(each, 8)
     second.stop()

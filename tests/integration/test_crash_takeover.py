@@ -1,4 +1,4 @@
-"""Whoever owned a partition may die, stop or share at any time: another goes on, and nothing happens twice."""
+"""Whoever owns a partition may die, stop or share at any time: another goes on, nothing happens twice."""
 
 from __future__ import annotations
 

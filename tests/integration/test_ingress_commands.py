@@ -1,4 +1,4 @@
-"""What outsiders publish: any client, any partitioner, JSON or Avro, inside transactions, or no command at all."""
+"""What outsiders publish: by any partitioner, JSON or Avro, inside transactions, or no command at all."""
 
 from __future__ import annotations
 

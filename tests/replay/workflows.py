@@ -1,4 +1,4 @@
-"""The code that the golden histories were recorded with. To change a workflow is to break its running instances.
+"""The code that the golden histories were recorded with. To change a workflow is to break its instances.
 
 Add new ones instead; what must change is guarded with `ctx.is_patched`, as users would have to.
 """
