@@ -125,6 +125,8 @@ def main() -> None:
     """Runs the demo in the directory given, or in one that is deleted afterwards."""
     story = Story()
     try:
+        if len(sys.argv) > 1 and Path(sys.argv[1]).exists():
+            sys.exit(f"expected a directory that is not there yet, but {sys.argv[1]!r} is; delete it first")
         if len(sys.argv) > 1:
             run(story, Path(sys.argv[1]).absolute())
         else:

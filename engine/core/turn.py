@@ -189,7 +189,9 @@ class _TurnTaker:
     def _reject(self, command: cm.Command, rejected: ef.Rejected) -> None:
         self.turn.rejected = rejected
         if type(command) is cm.StartChild:
-            failure = failure_of("WorkflowInstanceAlreadyExists", rejected.detail, retryable=False)
+            is_taken = rejected.reason is ef.Reason.INSTANCE_ALREADY_EXISTS
+            kind = "WorkflowInstanceAlreadyExists" if is_taken else rejected.reason.value
+            failure = failure_of(kind, rejected.detail, retryable=False)
             self._send(fail_child(command.parent, failure))
 
     def _purge(self, purge: Purge) -> None:
@@ -206,6 +208,10 @@ class _TurnTaker:
                         force=purge.force,
                     )
                 )
+        if isinstance(old, InstanceState) and old.parent is not None and not old.is_finished:
+            # Its parent would wait for ever. A parent that is purged as well knows no such call any more.
+            text = f"child workflow '{seat.instance_id}' was purged while it ran"
+            self._send(fail_child(old.parent, failure_of("WorkflowPurged", text, retryable=False)))
         self._purge_run(old)
         self.turn.is_purged = True
         self._leave()

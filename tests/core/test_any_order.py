@@ -114,7 +114,9 @@ def check(runs):
         outcomes = [
             each.event.scheduled
             for each in history
-            if isinstance(each.event, ev.ActivityCompleted | ev.ActivityFailed | ev.ChildCompleted | ev.ChildFailed)
+            if isinstance(
+                each.event, ev.ActivityCompleted | ev.ActivityFailed | ev.ChildCompleted | ev.ChildFailed
+            )
         ]
         assert len(outcomes) == len(set(outcomes))
         for each in history:

@@ -238,6 +238,15 @@ def test_a_forced_purge_of_a_running_family_leaves_nobody():
     assert refusal(world.raise_event("go", instance_id="c")) is ef.Reason.INSTANCE_NOT_FOUND
 
 
+def test_a_child_that_is_purged_while_it_runs_fails_its_call():
+    world = family(waiting)
+    world.start(catching, {"instance_id": "c"})
+    world.deliver()
+    world.purge("c", force=True)
+    world.deliver()
+    assert world.output()[:2] == ["WorkflowPurged", "child workflow 'c' was purged while it ran"]
+
+
 def test_children_nest_as_deep_as_allowed_and_no_deeper():
     def nesting(ctx, level):
         try:

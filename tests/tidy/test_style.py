@@ -67,7 +67,9 @@ def word_problems(text: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(text)):
         name = getattr(node, "name", None) or getattr(node, "id", None) or getattr(node, "arg", None)
         for word in BANNED_WORDS:
-            if isinstance(name, str) and word in [each.lower() for each in re.split(r"_|(?<=[a-z])(?=[A-Z])", name)]:
+            if isinstance(name, str) and word in [
+                each.lower() for each in re.split(r"_|(?<=[a-z])(?=[A-Z])", name)
+            ]:
                 yield f"{getattr(node, 'lineno', 1)}: {name!r} contains the word {word!r}"
 
 
@@ -117,12 +119,18 @@ def test_every_module_says_what_it_is() -> None:
 
 def test_no_file_names_a_registry_host() -> None:
     hosts = re.compile(r"(pypi\.org|pythonhosted\.org|repo1?\.maven|npmjs\.(org|com)|crates\.io)")
-    tracked = [p for p in ROOT.rglob("*") if p.is_file() and p.suffix in {".py", ".md", ".toml", ".yml", ".json", ".lock"}]
+    tracked = [
+        p
+        for p in ROOT.rglob("*")
+        if p.is_file() and p.suffix in {".py", ".md", ".toml", ".yml", ".json", ".lock"}
+    ]
     outside = {".venv", ".git", "node_modules"}
     found = [
         str(path.relative_to(ROOT))
         for path in tracked
-        if not outside & set(path.parts) and path != Path(__file__) and hosts.search(path.read_text(encoding="utf-8", errors="replace"))
+        if not outside & set(path.parts)
+        and path != Path(__file__)
+        and hosts.search(path.read_text(encoding="utf-8", errors="replace"))
     ]
     assert found == []
 
