@@ -17,6 +17,7 @@ from engine.client.state import utc
 PIPE_WIDTH = 500
 TEXT_SHOWN_MAX = 400
 CUT = "…"
+_SHOWN_UNLESS_ZERO = frozenset({"depth", "saved_events"})
 
 
 def printable(text: str) -> str:
@@ -131,7 +132,7 @@ def what(event: WorkflowHistoryEvent) -> str:
     """What an event says, in a line: its fields but for ids that only machines compare."""
     shown: list[str] = []
     for name, value in event.attributes.items():
-        if value is None or name == "call_id" or value == []:
+        if value is None or name == "call_id" or value == [] or (name in _SHOWN_UNLESS_ZERO and value == 0):
             continue
         if name in ("name", "workflow") and isinstance(value, str):
             shown.insert(0, value)

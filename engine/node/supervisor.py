@@ -107,9 +107,10 @@ class Supervisor:
             pid = os.fork()
             if pid == 0:
                 self._be_child(child, supervisor, signals)
+            # Known before a signal can ask to stop: a child that was passed over would be killed.
+            child.pid, child.started_at = pid, time.monotonic()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
-        child.pid, child.started_at = pid, time.monotonic()
         log.info("worker process started", extra={"slot": child.slot.number, "child": pid})
 
     def _be_child(self, child: _Child, supervisor: int, signals: set[signal.Signals]) -> None:
@@ -158,7 +159,9 @@ class Supervisor:
 
     def _take_end(self, child: _Child, exit_code: int) -> None:
         if self._stop_deadline is not None:
-            self._exit_code = self._exit_code or (KILLED_EXIT if exit_code < 0 else exit_code)
+            # A child that SIGTERM met before it could handle it had nothing to lose.
+            if exit_code not in (0, -signal.SIGTERM) and self._exit_code == 0:
+                self._exit_code = max(exit_code, KILLED_EXIT)
             return
         if exit_code == CONFIGURATION_EXIT:
             log.critical("a worker process can't run as configured: all stop")

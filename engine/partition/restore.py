@@ -28,18 +28,11 @@ from engine.model.state import InstanceState, RunStub, stub_of
 from engine.partition import keys
 from engine.partition.batch import KeyCount, RunKey
 from engine.partition.ports import Claim, Log, Record, Store, StorePosition
+from engine.partition.torn import OUT_PREFIX, Torn, mend
 
 FLUSH_RECORDS = 50_000
 HEADER_BYTES = 10
-OUT_PREFIX = b"~out|"
 TAIL_RECORDS = 4_000
-
-
-class Torn(msgspec.Struct, frozen=True):
-    """A key that a torn transaction touched, and what it should hold."""
-
-    key: bytes
-    value: bytes | None
 
 
 class Restored(msgspec.Struct, kw_only=True):
@@ -119,7 +112,7 @@ class _Restore:
             checkpoint=checkpoint,
             states=states,
             messages=messages,
-            torn=self._torn(end),
+            torn=mend(self._log, self._claim, self._store, end),
             records_read=self._read,
             was_rebuilt=self._is_rebuild,
         )
@@ -303,15 +296,6 @@ class _Restore:
         if not self._is_rebuild or not self._keeps_all:
             raise CacheCorruptFault(message)
         raise LogDamagedFault(f"{message}: records were lost or changed")
-
-    def _torn(self, end: int) -> list[Torn]:
-        touched = {r.key for r in self._records(end, self._claim.history_end) if r.key != CHECKPOINT_KEY}
-        return [Torn(key=key, value=self._value_of(key)) for key in sorted(touched)]
-
-    def _value_of(self, key: bytes) -> bytes | None:
-        if key.startswith(OUT_PREFIX):
-            return self._store.get_many([keys.outbox_key(key)])[0]
-        return self._store.get_many([keys.event_key(*keys.parse_event_record(key))])[0]
 
 
 STORE_AGE_MS_MAX = 3 * 24 * 3600 * 1000 + 12 * 3600 * 1000

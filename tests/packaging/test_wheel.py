@@ -147,4 +147,7 @@ def test_a_workflow_runs_from_an_installed_wheel(
     )
     shown = json.loads(run(engine, "get", "order-1", "-o", "json", folder=project))
 
-    assert (shown["status"], shown["output"]) == ("COMPLETED", {"packed": "2 x tea"})
+    assert (shown["runtime_status"], json.loads(shown["serialized_output"])) == (
+        "COMPLETED",
+        {"packed": "2 x tea"},
+    )

@@ -13,6 +13,7 @@ from engine.model import commands as cm
 from engine.model import events as ev
 from engine.partition import owner as owner_module
 from engine.partition import restore as restore_module
+from engine.partition import torn as torn_module
 from engine.partition.batch import Batch
 from engine.partition.marks import Marks, Verdict
 from engine.partition.outbox import Outbox
@@ -101,7 +102,7 @@ def _torn_taken_in() -> Patch:
 
 
 def _torn_not_put_back() -> Patch:
-    return mock.patch.object(restore_module._Restore, "_torn", lambda self, end: [])
+    return mock.patch.object(restore_module, "mend", lambda log, claim, store, end: [])
 
 
 def _call_id_ignored() -> Patch:
@@ -299,6 +300,13 @@ def _stale_store_believed() -> Patch:
     return _replace(restore_module._Restore, "_start", make)
 
 
+def _torn_only_put_back() -> Patch:
+    def make(mended: Any) -> Any:
+        return lambda records, events: mended(records, {r.key: events[r.key] for r in records if r.key in events})
+
+    return _replace(torn_module, "_mended_run", make)
+
+
 MUTANTS: dict[str, Callable[[], Patch]] = {
     "no source dedup": _no_source_dedup,
     "source gap ignored": _gap_ignored,
@@ -307,6 +315,7 @@ MUTANTS: dict[str, Callable[[], Patch]] = {
     "cache before log": _cache_before_log,
     "torn records taken in": _torn_taken_in,
     "torn records not put back": _torn_not_put_back,
+    "torn runs put back in part": _torn_only_put_back,
     "call id ignored": _call_id_ignored,
     "attempt ignored": _attempt_ignored,
     "timer fires early": _fires_early,
