@@ -56,6 +56,10 @@ class Mailbox:
         """The wait is over without its event."""
         self._waits[wait.name.casefold()].remove(wait)
 
+    def is_awaited(self, name: str) -> bool:
+        """Whether someone waits for such an event: then it takes up no room."""
+        return bool(self._waits.get(name.casefold()))
+
     def offer(self, name: str, data: Payload | None) -> EventWait | None:
         """The oldest wait for that event, which ends; where there is none the event is kept."""
         waits = self._waits.get(name.casefold())

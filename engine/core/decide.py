@@ -209,6 +209,8 @@ def _raise_event(seat: Seat, command: Any, now_ms: int) -> Decision:
     if not seat.is_live:
         return _not_live(seat)
     mailbox = seat.execution.mailbox if seat.execution is not None else None
+    if mailbox is not None and mailbox.is_awaited(command.name):
+        mailbox = None
     if mailbox is not None and mailbox.count >= limits.UNCONSUMED_EVENTS_MAX:
         return _too_many(f"{mailbox.count:,} unconsumed events", f"{limits.UNCONSUMED_EVENTS_MAX:,}")
     if mailbox is not None and mailbox.size >= limits.UNCONSUMED_BYTES_MAX:

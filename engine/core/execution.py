@@ -15,13 +15,14 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from engine.core import limits, matching
-from engine.core.awaiting import EventWait, Mailbox, OpenCall
+from engine.core.awaiting import EventWait, Mailbox
 from engine.core.context import WorkflowContext
 from engine.core.failing import failure_from
+from engine.core.proposals import Proposals
 from engine.core.registry import Registry, WorkflowDefinition
 from engine.core.tasks import Task
 from engine.core.values import decode_value, encode_value
-from engine.errors import NonDeterminismError, TaskFailedError
+from engine.errors import TaskFailedError
 from engine.model import actions as ac
 from engine.model import events as ev
 from engine.model.failure import Failure, Payload, failure_of
@@ -39,9 +40,7 @@ class Execution:
         self.known_patches: frozenset[str] = frozenset()
         self.mailbox = Mailbox()
         self._registry = registry
-        self._proposals: deque[tuple[ac.Action | None, OpenCall | None]] = deque()
-        self._open: dict[int, OpenCall] = {}
-        self._open_counts = {"activity": 0, "timer": 0, "child": 0}
+        self._proposals = Proposals()
         self._generator: Generator[Any, Any, Any] | None = None
         self._awaiting: Task[Any] | None = None
         self._held: deque[ev.Recorded] = deque()
@@ -62,12 +61,11 @@ class Execution:
         """Takes in one event. Raises NonDeterminismError where code and history disagree."""
         kind = type(recorded.event)
         if kind in matching.MATCHERS:
-            self._confirm(recorded)
+            self._proposals.confirm(recorded)
             return
         if kind in matching.UNOBSERVED:
             return
-        if self._proposals:
-            raise NonDeterminismError(self._surplus(recorded))
+        self._proposals.expect_none(recorded)
         if kind is ev.InstanceSuspended:
             self._is_suspended = True
         elif kind is ev.InstanceResumed:
@@ -81,20 +79,11 @@ class Execution:
 
     def next_action(self) -> ac.Action | None:
         """The oldest proposal that is not recorded, or None when the code is quiet."""
-        if not self._proposals:
-            return None
-        action, call = self._proposals[0]
-        if action is not None:
-            return action
-        assert call is not None, "only the cancellation of a timer is resolved late"
-        return ac.CancelTimer(timer=call.sequence)
+        return self._proposals.next_action()
 
     def finish_replay(self) -> None:
         """The history is at its end. Raises NonDeterminismError if the code wants more than it holds."""
-        if self._proposals:
-            action = matching.describe(self.next_action())
-            message = f"the code asks for {action}, but its history ends before; {matching.REMEDY}"
-            raise NonDeterminismError(message)
+        self._proposals.expect_none(None)
         self.is_replaying = False
 
     def close(self) -> None:
@@ -126,7 +115,8 @@ class Execution:
 
     def propose_activity(self, action: ac.CallActivity, result_kind: object) -> Task[Any]:
         """A task for the activity's result."""
-        return self._propose_call(action, "activity", limits.OPEN_ACTIVITIES_MAX, result_kind).task
+        self._check_alive()
+        return self._proposals.add_call(action, result_kind).task
 
     def propose_child(self, action: ac.CallChild) -> Task[Any]:
         """A task for the child's output."""
@@ -134,11 +124,13 @@ class Execution:
             limits.check(
                 "the nesting of child workflows", self._depth + 1, limits.DEPTH_MAX, "nest less deeply"
             )
-        return self._propose_call(action, "child", limits.OPEN_CHILDREN_MAX, None).task
+        self._check_alive()
+        return self._proposals.add_call(action, None).task
 
     def propose_timer(self, due_at_ms: int, event_name: str | None = None) -> Task[None]:
         """A task for the timer."""
-        return self._propose_timer(due_at_ms, event_name).task
+        self._check_alive()
+        return self._proposals.add_call(ac.CreateTimer(due_at_ms=due_at_ms, event_name=event_name), None).task
 
     def propose_continuation(self, payload: Payload | None, *, save_events: bool) -> Task[Any]:
         """Ends the run when the code next returns or yields."""
@@ -149,12 +141,10 @@ class Execution:
     def set_custom_status(self, status: str | None) -> None:
         """Proposes the status unless it is the one shown; of several in a row only the last counts."""
         self._check_alive()
-        if self._proposals and type(self._proposals[-1][0]) is ac.SetCustomStatus:
-            self._proposals.pop()
-        elif status == self._custom_status:
+        if not self._proposals.withdraw_status() and status == self._custom_status:
             return
         self._custom_status = status
-        self._proposals.append((ac.SetCustomStatus(status=status), None))
+        self._proposals.add(ac.SetCustomStatus(status=status))
 
     def is_patched(self, name: str) -> bool:
         """True live; in replay, what the history says. The first answer holds for the run."""
@@ -165,7 +155,7 @@ class Execution:
         patched = name in self.known_patches if self.is_replaying else True
         self._patches[name] = patched
         if patched:
-            self._proposals.append((ac.ApplyPatch(name=name), None))
+            self._proposals.add(ac.ApplyPatch(name=name))
         return patched
 
     def wait_for_event(self, name: str, due_at_ms: int | None) -> Task[Any]:
@@ -181,26 +171,10 @@ class Execution:
             return task
         wait = EventWait(task=task, name=name)
         if due_at_ms is not None:
-            wait.timer = self._propose_timer(due_at_ms, name)
+            wait.timer = self._proposals.add_call(ac.CreateTimer(due_at_ms=due_at_ms, event_name=name), None)
             wait.timer.wait = wait
         self.mailbox.expect(wait)
         return task
-
-    def _propose_timer(self, due_at_ms: int, event_name: str | None) -> OpenCall:
-        action = ac.CreateTimer(due_at_ms=due_at_ms, event_name=event_name)
-        return self._propose_call(action, "timer", limits.OPEN_TIMERS_MAX, None)
-
-    def _propose_call(self, action: ac.Action, kind: str, limit: int, result_kind: object) -> OpenCall:
-        self._check_alive()
-        count = self._open_counts[kind] + 1
-        if count > limit:
-            limits.check(
-                f"the open calls of kind {kind!r} of one run", count, limit, "wait for some before more"
-            )
-        self._open_counts[kind] = count
-        call = OpenCall(task=Task(), kind=kind, result_kind=result_kind)
-        self._proposals.append((action, call))
-        return call
 
     def _check_alive(self) -> None:
         if self._is_over:
@@ -208,30 +182,6 @@ class Execution:
             raise RuntimeError(message)
 
     # --- observing ---
-
-    def _confirm(self, recorded: ev.Recorded) -> None:
-        event = recorded.event
-        action = self.next_action()
-        if action is None:
-            what = matching.describe(event)
-            message = f"history has {what} as event {recorded.sequence}, but the code asks for nothing"
-            raise NonDeterminismError(f"{message}; {matching.REMEDY}")
-        if not matching.MATCHERS[type(event)](action, event):
-            message = (
-                f"history has {matching.describe(event)} as event {recorded.sequence}, "
-                f"but the code asks for {matching.describe(action)}"
-            )
-            raise NonDeterminismError(f"{message}; {matching.REMEDY}")
-        _, call = self._proposals.popleft()
-        if call is None or type(event) is ev.TimerCancelled:
-            return
-        call.sequence = recorded.sequence
-        self._open[recorded.sequence] = call
-
-    def _surplus(self, recorded: ev.Recorded) -> str:
-        action = matching.describe(self.next_action())
-        event = matching.describe(recorded.event)
-        return f"the code asks for {action}, but event {recorded.sequence} is {event}; {matching.REMEDY}"
 
     def _resume(self, recorded: ev.Recorded) -> None:
         self._is_suspended = False
@@ -267,7 +217,7 @@ class Execution:
     def _on_result(self, recorded: ev.Recorded) -> None:
         event = recorded.event
         assert isinstance(event, ev.ActivityCompleted | ev.ChildCompleted)
-        call = self._take(event.scheduled)
+        call = self._proposals.take(event.scheduled)
         if call is not None:
             _complete(call.task, event.result, call.result_kind)
             self._advance()
@@ -275,7 +225,7 @@ class Execution:
     def _on_failure(self, recorded: ev.Recorded) -> None:
         event = recorded.event
         assert isinstance(event, ev.ActivityFailed | ev.ChildFailed)
-        call = self._take(event.scheduled)
+        call = self._proposals.take(event.scheduled)
         if call is not None:
             what = "Activity task" if call.kind == "activity" else "Child workflow"
             text = f"{self.instance_id}: {what} #{event.scheduled} failed: {event.failure.message}"
@@ -289,7 +239,7 @@ class Execution:
             self._is_scheduled = False
             self._begin_when_ready()
             return
-        call = self._take(event.timer)
+        call = self._proposals.take(event.timer)
         if call is None:
             return
         if call.wait is not None:
@@ -308,17 +258,9 @@ class Execution:
                 self._begin_when_ready()
             return
         if wait.timer is not None:
-            self._open.pop(wait.timer.sequence, None)
-            self._open_counts["timer"] -= 1
-            self._proposals.append((None, wait.timer))
+            self._proposals.add_cancellation(wait.timer)
         _complete(wait.task, event.data, None)
         self._advance()
-
-    def _take(self, sequence: int) -> OpenCall | None:
-        call = self._open.pop(sequence, None)
-        if call is not None:
-            self._open_counts[call.kind] -= 1
-        return call
 
     # --- running the code ---
 
@@ -402,7 +344,7 @@ class Execution:
             except Exception as error:  # noqa: BLE001 -- an output that can't be recorded fails the run, with the reason
                 action = ac.FailInstance(failure=failure_from(error))
         self.close()
-        self._proposals.append((action, None))
+        self._proposals.add(action)
 
     def _held_events(self) -> list[tuple[str, Payload | None]]:
         events = [held.event for held in self._held]
@@ -410,7 +352,7 @@ class Execution:
 
     def _fail(self, failure: Failure) -> None:
         self.close()
-        self._proposals.append((ac.FailInstance(failure=failure), None))
+        self._proposals.add(ac.FailInstance(failure=failure))
 
 
 def _timed_out(name: str) -> TimeoutError:

@@ -5,9 +5,13 @@ import traceback
 from engine.model.failure import Failure, failure_of
 
 
+_ENGINE = __file__.removesuffix("core/failing.py")
+_OURS = (f"{_ENGINE}core", f"{_ENGINE}node")
+
+
 def failure_from(error: BaseException) -> Failure:
     """An exception as a value, without the engine's own frames."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "/engine/core/" not in f.filename]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_OURS)]
     stack = "".join(traceback.format_list(frames))
     return failure_of(type(error).__name__, _text_of(error), stack)
 

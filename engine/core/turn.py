@@ -117,8 +117,9 @@ class _TurnTaker:
         self.turn = Turn(seat=seat, recorded=[], effects=[])
         self._moment = moment
         self._registry = registry
-        # The broker's clock steps back when a leader moves; a run's own time never does. A finished run has no say in
-        # the next one's: it may be in memory still, or a stub already, and the turn must not depend on which.
+        # The broker's clock steps back when a leader moves; a run's own time never does. A finished run has
+        # no say in the next one's: it may be in memory still, or a stub already, and the turn must not
+        # depend on which.
         last = seat.state.last_event_at_ms if seat.state is not None and seat.is_live else 0
         self._now_ms = max(moment.timestamp_ms, last)
         self._continuations = 0

@@ -12,15 +12,17 @@ import multiprocessing
 import os
 import queue
 import threading
-import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from engine.codec import avro
 from engine.core.activity import WorkflowActivityContext
+from engine.core.failing import failure_from
 from engine.core.registry import ActivityDefinition, Registry
 from engine.core.values import decode_value, encode_value
 from engine.errors import LimitExceededError, NonRetryableError
@@ -197,10 +199,10 @@ def _call(definition: ActivityDefinition, call: RunActivity) -> Any:
 
 
 def _failure_from(error: BaseException) -> Failure:
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
-    stack = "".join(traceback.format_list(frames))
-    retryable = not isinstance(error, NonRetryableError | LimitExceededError)
-    return failure_of(type(error).__name__, str(error), stack, retryable=retryable)
+    failure = failure_from(error)
+    if isinstance(error, NonRetryableError | LimitExceededError):
+        return msgspec.structs.replace(failure, retryable=False)
+    return failure
 
 
 def result_of(call: RunActivity, outcome: Payload | Failure | None) -> ActivityResult:

@@ -5,6 +5,7 @@ called.
 """
 
 import multiprocessing
+import os
 import pickle
 import queue
 import threading
@@ -15,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from engine.core.registry import ActivityDefinition
 from engine.model.effects import RunActivity
 from engine.model.failure import Failure, Payload, failure_of
+from engine.node.parent import die_with
 
 Outcome = Payload | Failure | None
 Attempt = Callable[[ActivityDefinition, RunActivity], Outcome]
@@ -57,7 +59,10 @@ class IsolatedRunner:
     def _outcome(self, definition: ActivityDefinition, call: RunActivity) -> Outcome:
         if self._process is None:
             # Forking a process full of threads and open logs would copy locks nobody can open any more.
-            self._process = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+            context = multiprocessing.get_context("spawn")
+            self._process = ProcessPoolExecutor(
+                1, mp_context=context, initializer=die_with, initargs=(os.getpid(),)
+            )
         try:
             return self._process.submit(self._attempt, definition, call).result()
         except BrokenProcessPool:

@@ -103,6 +103,8 @@ class Supervisor:
         signals = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         try:
+            if self._stop_deadline is not None:
+                return
             supervisor = os.getpid()
             pid = os.fork()
             if pid == 0:

@@ -4,7 +4,6 @@ from hashlib import blake2b
 
 import msgspec
 
-from engine.core.apply import KEY_SUM_MODULUS
 from engine.model.checkpoint import PurgeProgress
 from engine.model.state import RunStub
 from engine.partition import keys
@@ -23,12 +22,12 @@ class KeyCount(msgspec.Struct):
     def add(self, digest: int, count: int = 1) -> None:
         """Records came."""
         self.count += count
-        self.total = (self.total + digest) % KEY_SUM_MODULUS
+        self.total += digest
 
     def remove(self, digest: int, count: int = 1) -> None:
         """Records went."""
         self.count -= count
-        self.total = (self.total - digest) % KEY_SUM_MODULUS
+        self.total -= digest
 
 
 class Batch:

@@ -9,7 +9,8 @@ Rules
   the turn's outcome before the next. Meanwhile no other partition of the process takes turns: a death has one
   suspect.
 * A claim that finds a record tried three times quarantines it before anything else.
-* An owner that was fenced or is in doubt has not died: its process takes that life and that try back at its next claim.
+* An owner that was fenced or is in doubt has not died: its process takes that life and that try back when it
+  claims again.
 """
 
 import msgspec
@@ -83,9 +84,7 @@ class Care:
             return checkpoint
         is_same = marked == checkpoint.trying_offset
         tries = max(0, checkpoint.trying_count - 1) if is_same else checkpoint.trying_count
-        return msgspec.structs.replace(
-            checkpoint, lives=max(0, checkpoint.lives - 1), trying_count=tries
-        )
+        return msgspec.structs.replace(checkpoint, lives=max(0, checkpoint.lives - 1), trying_count=tries)
 
 
 def poison_offset(checkpoint: Checkpoint | None) -> int | None:

@@ -83,6 +83,8 @@ class _Restore:
         self._store = store
         self._now_ms = now_ms
         self._keeps_all = keeps_all
+        # Runs whose purge is under way at the last checkpoint: what is left of them in history is of no use.
+        self._going: set[RunKey] = set()
         self._runs: dict[RunKey, dict[int, bytes]] = {}
         self._in_store: set[RunKey] = set()
         self._puts: dict[bytes, bytes] = {}
@@ -96,6 +98,9 @@ class _Restore:
         """The whole restore."""
         start = self._start()
         end, checkpoint = self._last_checkpoint(start)
+        for purge in checkpoint.purges if checkpoint is not None else ():
+            self._going.add((purge.instance_id, purge.run_id))
+            self._drop((purge.instance_id, purge.run_id))
         for batch in self._log.read_history(self._claim, start, end):
             for record in batch:
                 self._take(record)
@@ -176,6 +181,8 @@ class _Restore:
             return
         instance_id, run_id, sequence = keys.parse_event_record(record.key)
         run = (instance_id, run_id)
+        if run in self._going:
+            return
         if record.value is None:
             self._take_tombstone(run, sequence)
             return
@@ -184,21 +191,23 @@ class _Restore:
             self._finish(run)
 
     def _take_tombstone(self, run: RunKey, sequence: int) -> None:
-        stub = self._stub_of(run)
         if sequence == 1:
             # A purge: the whole run goes, whatever slices of its tombstones are still to come.
-            self._runs.pop(run, None)
-            if stub is not None:
-                self._set(keys.stub_key(run[0]), None)
-            if self._may_be_in_store(run):
-                for key, _ in self._store.scan(keys.run_prefix(*run)):
-                    self._set(key, None)
+            self._drop(run)
             return
-        if stub is not None:
+        if self._stub_of(run) is not None:
             raise _NeedsAllEvents
         self._runs.get(run, {}).pop(sequence, None)
         if self._may_be_in_store(run):
             self._set(keys.event_key(*run, sequence), None)
+
+    def _drop(self, run: RunKey) -> None:
+        self._runs.pop(run, None)
+        if self._stub_of(run) is not None:
+            self._set(keys.stub_key(run[0]), None)
+        if self._may_be_in_store(run):
+            for key, _ in self._store.scan(keys.run_prefix(*run)):
+                self._set(key, None)
 
     def _finish(self, run: RunKey) -> None:
         events = self._runs.pop(run)

@@ -1,8 +1,8 @@
 """What a torn transaction has touched, and what must be written over it. Never takes any of it in.
 
 A commit request that is delivered a lap late commits the first records of the next transaction without its
-checkpoint. Readers drop a run at the tombstone of its first event, so a run that a torn tombstone has touched is
-written again as a whole: putting back the touched keys alone would leave its end without its beginning.
+checkpoint. Readers drop a run at the tombstone of its first event, so a run that a torn tombstone has touched
+is written again as a whole: putting back the touched keys alone would leave its end without its beginning.
 """
 
 import msgspec

@@ -29,7 +29,7 @@ from engine.model import commands as cm
 from engine.model import effects as ef
 from engine.model.checkpoint import Checkpoint, PurgeProgress
 from engine.model.events import InputDeferred, InstanceStalled, Recorded
-from engine.model.ids import run_id_of_start
+from engine.model.ids import run_id_of_continuation, run_id_of_start
 from engine.model.state import InstanceState, stub_of
 from engine.partition.batch import Batch, KeyCount, digest_of_record
 from engine.partition.context import OwnerContext
@@ -345,11 +345,15 @@ class Turns:
             return
         moment = Moment(offset=offset, timestamp_ms=state.last_event_at_ms, new_run_id="", record=b"")
         self._collect(unstall(seat, moment, self._registry), batch)
-        for record in _deferred(history):
-            command = avro.decode_command(record)
-            again = msgspec.structs.replace(moment, record=record)
+        for number, value in enumerate(_deferred(history)):
+            record = Record(self.partition, offset, moment.timestamp_ms, seat.instance_id.encode(), value)
+            command = avro.decode_command(value)
+            new_run_id = run_id_of_continuation(f"{state.run_id}.{number}")
+            again = msgspec.structs.replace(moment, record=value, new_run_id=new_run_id)
             turn = take_turn(seat, command, again, self._registry)
             self._collect(turn, batch)
+            if turn.rejected is not None:
+                self._refused(batch, record, command, turn.rejected)
 
     def close(self) -> None:
         """Lets every generator end."""

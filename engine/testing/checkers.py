@@ -1,10 +1,12 @@
-"""The invariants I1-I12 of the design, each a checker over what a simulation left behind. Each counts what it saw.
+"""The invariants I1-I12 of the design as checkers of what a simulation left. Each counts what it saw.
 
-The evidence is the broker's journals, the committed view, the owners' memory and stores, and a second derivation.
+The evidence: the broker's journals, the committed view, the owners' memory and stores, a second derivation.
 """
 
 from collections import Counter
 from collections.abc import Callable
+
+import msgspec
 
 from engine.codec import avro
 from engine.codec.topics import CHECKPOINT_KEY, FROM_HEADER, IngressSource, parse_history_key, parse_source
@@ -16,6 +18,7 @@ from engine.model.checkpoint import Checkpoint
 from engine.model.state import InstanceState, stub_of
 from engine.partition import keys
 from engine.partition.owner import Owner
+from engine.testing.machine import SimulatedStore
 from engine.testing.memory_broker import MemoryBroker, Violation
 from engine.testing.rederivation import derive_again
 from engine.testing.world import World
@@ -27,6 +30,18 @@ Runs = dict[RunKey, dict[int, ev.Recorded]]
 def check_all(world: World) -> dict[str, int]:
     """Runs every checker: name to how much it looked at."""
     return {name: checker(world) for name, checker in CHECKERS.items()}
+
+
+def quarantines(broker: MemoryBroker) -> int:
+    """How many records were given up because their turns ended the process three times."""
+    refused = [r for r in broker.deadletters.records if dict(r.headers)["reason"] == b"WorkerCrashed"]
+    stalled = [
+        record
+        for journal in broker.history_journal
+        for record in journal
+        if record.value is not None and avro.kind_of(record.value) == ev.InstanceStalled.__name__
+    ]
+    return len(refused) + len(stalled)
 
 
 # --- the journal: everything that was ever committed ---
@@ -61,7 +76,7 @@ def runs_of_journal(broker: MemoryBroker) -> Runs:
 
 
 def check_runs(world: World) -> int:
-    """I2, I3, I5: dense, one end, each call completed once after it was scheduled, no timer early or after its end."""
+    """I2, I3, I5: dense, one end, each call completed once and after its scheduling, no timer early."""
     runs = runs_of_journal(world.broker)
     for run, events in runs.items():
         if sorted(events) != list(range(1, len(events) + 1)):
@@ -101,7 +116,8 @@ def _check_timers(run: RunKey, events: list[ev.Recorded]) -> None:
         elif isinstance(event, ev.TimerFired):
             due_ms = due.pop(event.timer, None)
             if due_ms is None or recorded.recorded_at_ms < due_ms:
-                raise Violation(f"I5: timer {event.timer} of {run} fired at {recorded.recorded_at_ms}, due {due_ms}")
+                fired = f"fired at {recorded.recorded_at_ms}, due {due_ms}"
+                raise Violation(f"I5: timer {event.timer} of {run} {fired}")
         elif isinstance(event, ev.ActivityAttemptFailed | ev.ChildAttemptFailed):
             due[-event.scheduled] = event.retry_at_ms
         elif isinstance(event, ev.ActivityRetried | ev.ChildRetried):
@@ -113,8 +129,8 @@ def _check_timers(run: RunKey, events: list[ev.Recorded]) -> None:
 def check_inputs(world: World) -> int:
     """I1: each published command has one effect or one dead letter."""
     broker = world.broker
-    effects = Counter((r.inbox_offset, run[0]) for run, events in runs_of_journal(broker).items()
-                      for r in events.values())
+    runs = runs_of_journal(broker)
+    effects = Counter((r.inbox_offset, run[0]) for run, events in runs.items() for r in events.values())
     letters = Counter(_letter_source(record.headers) for record in broker.deadletters.records)
     carried: dict[tuple[int, int], list[tuple[int, str]]] = {}
     for journal in broker.inbox_journal:
@@ -204,8 +220,6 @@ def check_states(world: World) -> int:
 
 
 def _packed(stub: object) -> bytes:
-    import msgspec
-
     return msgspec.msgpack.encode(stub)
 
 
@@ -220,7 +234,9 @@ def _check_sum(world: World, partition: int, view: dict[bytes, bytes]) -> None:
     checkpoint = world.view.checkpoints[partition]
     assert checkpoint is not None
     if not checkpoint.purges and checkpoint.key_count != len(view):
-        raise Violation(f"I8: partition {partition} counts {checkpoint.key_count} keys, there are {len(view)}")
+        raise Violation(
+            f"I8: partition {partition} counts {checkpoint.key_count} keys, there are {len(view)}"
+        )
 
 
 def _runs_of_view(view: dict[bytes, bytes]) -> dict[RunKey, dict[int, bytes]]:
@@ -244,7 +260,7 @@ def _fold(run: RunKey, events: dict[int, bytes]) -> InstanceState:
     return state
 
 
-def _owner_of(world: World, partition: int) -> tuple[Owner, "object"]:
+def _owner_of(world: World, partition: int) -> tuple[Owner, SimulatedStore]:
     name = world.broker.owner_of[partition]
     for machine, process in enumerate(world.processes):
         if process is not None and process.name == name:

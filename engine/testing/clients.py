@@ -1,4 +1,4 @@
-"""The clients of a simulation: they publish, look at what is committed, and hold the engine to the model's answer."""
+"""The clients of a simulation: they publish, look at what is committed, and hold it to the model's answer."""
 
 import random
 from collections.abc import Generator
@@ -59,7 +59,7 @@ class Client:
             expected: Entry = OneOf(outcome_of(program, drawing.events))
             yield from self._start(program)
             # A child that takes its ended parent's id is allowed, and would confuse only us.
-            has_clash = "\"clash\":true" in msgspec.json.encode(program).decode()
+            has_clash = b'"clash":true' in msgspec.json.encode(program)
             if not has_clash and self._rng.random() < 0.08:
                 yield from self._purge_by_force()
                 continue
@@ -102,8 +102,8 @@ class Client:
                 self._publish(cm.SuspendInstance(instance_id=self.instance_id))
                 is_suspended = True
             data = Payload(msgspec.json.encode(value))
-            name = name.upper() if self._rng.random() < 0.2 else name
-            self._publish(cm.RaiseEvent(instance_id=self.instance_id, name=name, data=data))
+            spelled = name.upper() if self._rng.random() < 0.2 else name
+            self._publish(cm.RaiseEvent(instance_id=self.instance_id, name=spelled, data=data))
         if is_suspended or self._rng.random() < 0.1:
             self._publish(cm.SuspendInstance(instance_id=self.instance_id))
             yield self._rng.randrange(2_000)

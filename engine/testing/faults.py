@@ -1,7 +1,7 @@
 """What goes wrong in a simulation, drawn from one seeded source. Never from the machine's clock or chance.
 
-A seed has a personality: some kinds of faults with their rates. Turned off, nothing goes wrong any more, so that
-what must end can end.
+A seed has a personality: some kinds of faults with their rates. Turned off, nothing goes wrong any more, so
+that what must end can end.
 """
 
 import random
@@ -61,9 +61,9 @@ class Faults:
         return True
 
     def point(self, where: str) -> None:
-        """A place before or after some IO, where a process may die: the k-th of all, if asked for, or by chance."""
+        """Before or after some IO, where a process may die: at the k-th if asked for, or by chance."""
         self.points += 1
-        if self.points == self._crash_at or self.hit("crash"):
+        if (self.is_on and self.points == self._crash_at) or self.hit("crash"):
             raise SimulatedCrash(where)
 
     def between(self, low_ms: int, high_ms: int) -> int:

@@ -1,6 +1,8 @@
-"""A machine's disk and clocks in a simulation: stores that outlive a crash, more or less. Nothing here is real time."""
+"""A machine's disk and clock in a simulation: stores that outlive a crash, more or less. Never real time."""
 
 from collections.abc import Iterator, Sequence
+
+from typing_extensions import override
 
 from engine.errors import CacheCorruptFault
 from engine.partition.ports import StorePosition
@@ -20,16 +22,19 @@ class SimulatedStore(MemoryStore):
         self._older: Copy | None = None
         self._is_corrupt = False
 
+    @override
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """See the port."""
         self._rot()
         return super().get_many(keys)
 
+    @override
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """See the port."""
         self._rot()
         yield from super().scan(prefix)
 
+    @override
     def write(
         self, puts: Sequence[tuple[bytes, bytes]], deletes: Sequence[bytes], position: StorePosition
     ) -> None:
@@ -41,6 +46,7 @@ class SimulatedStore(MemoryStore):
         super().write(puts, deletes, position)
         self._faults.point("store written")
 
+    @override
     def wipe(self) -> None:
         """See the port."""
         self._is_corrupt = False

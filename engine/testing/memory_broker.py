@@ -1,7 +1,7 @@
-"""The Kafka of the simulator: topics, fences and group offsets in memory, in virtual time. It outlives every owner.
+"""The Kafka of the simulator: topics, fences and group offsets in virtual time. It outlives every owner.
 
-It never loses what it acknowledged unless a test damages it by hand, and it keeps, beside the topics, a journal of
-all that was ever committed, which no compaction or trimming touches: the checkers' evidence.
+It never loses what it acknowledged unless a test damages it by hand, and it keeps, beside the topics, a
+journal of all that was ever committed, which no compaction or trimming touches: the checkers' evidence.
 """
 
 import heapq
@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 from engine.codec.topics import CHECKPOINT_KEY, FROM_HEADER, ChannelSource, out_key, parse_source
-from engine.partition.ports import Append, Commit, DeadLetter, Headers, Identity, Record
+from engine.partition.ports import Append, Commit, Headers, Identity, Record
 
 START_MS = 1_700_000_000_000
 TRANSACTION_TIMEOUT_MS = 15_000
@@ -54,7 +54,7 @@ class Topic:
         del self.records[bisect_left(self.records, self.end, key=_offset_of) :]
 
     def compact(self, upto: int, tombstones_before: int) -> None:
-        """Keeps the last record per key below `upto`; drops tombstones below `tombstones_before` as expired."""
+        """Keeps the last record per key below `upto`; tombstones below `tombstones_before` have expired."""
         last = {record.key: record.offset for record in self.records if record.offset < upto}
         self.records = [
             record
@@ -148,7 +148,9 @@ class MemoryBroker:
             if isinstance(source, ChannelSource):
                 key = out_key(self.identity.inbox_topic_id, append.partition, source.number)
                 if key not in self.out_keys[source.partition]:
-                    raise Violation(f"I12: {key!r} of partition {source.partition} was sent before its commit")
+                    raise Violation(
+                        f"I12: {key!r} of partition {source.partition} was sent before its commit"
+                    )
 
     def fence(self, partition: int) -> tuple[int, int]:
         """Both transactional ids, X then Y: every earlier claim's commits fail from here on."""
@@ -168,13 +170,13 @@ class MemoryBroker:
         self.commits += 1
         self._write(partition, commit.records)
         for letter in commit.dead_letters:
-            self.deadletters.append(self.now_ms, letter.key, letter.value, _place(letter, partition))
+            self.deadletters.append(self.now_ms, letter.key, letter.value, letter.headers)
         record = self._journaled(partition, CHECKPOINT_KEY, commit.checkpoint)
         self.history[partition].skip(1)
         return record.offset + 1, record.timestamp_ms
 
     def apply_torn(self, partition: int, commit: Commit, count: int) -> None:
-        """The first `count` records of a transaction and no checkpoint: a commit request that came a lap late."""
+        """The first `count` records of a transaction and no checkpoint: a commit request came a lap late."""
         self.torn += 1
         self._write(partition, commit.records[:count])
         self.history[partition].skip(1)
@@ -194,7 +196,7 @@ class MemoryBroker:
     # --- what an independent reader sees ---
 
     def view(self, partition: int) -> dict[bytes, bytes]:
-        """The last value of each key of committed history, as of its last checkpoint: what clients may be shown."""
+        """The last value of each key of history, as of its last checkpoint: what clients may be shown."""
         records = self.history[partition].records
         upto = max((r.offset for r in records if r.key == CHECKPOINT_KEY), default=-1)
         found: dict[bytes, bytes] = {}
@@ -206,7 +208,3 @@ class MemoryBroker:
             else:
                 found[record.key] = record.value
         return found
-
-
-def _place(letter: DeadLetter, partition: int) -> Headers:
-    return (*letter.headers, ("written by", b"%d" % partition))

@@ -1,5 +1,6 @@
-"""One owner process' view of the memory broker: the Log, Appender and CommandSource ports, with everything that can
-go wrong on the way. It never waits and never threads: outcomes come when the broker's virtual time reaches them.
+"""One owner process' view of the memory broker: the Log and Appender ports, and all that may go wrong there.
+
+It never waits and never threads: outcomes come when the broker's virtual time reaches them.
 """
 
 from collections import deque
@@ -51,7 +52,7 @@ class Sender:
         broker.at(due_ms, partial(self._arrive, record, on_done, is_lost, is_untold))
 
     def die(self) -> None:
-        """The process is gone; what is on the wire for a moment may still arrive, as far as it was sent in order."""
+        """The process is gone; what was sent a moment ago may still arrive, in order as far as it goes."""
         if self._cut_off_ms is None:
             self._cut_off_ms = self._broker.now_ms + self._faults.between(-1, 6)
 
@@ -240,6 +241,9 @@ class MemoryLog:
         self._faults.point("begin commit")
         for key, value in commit.records:
             check(f"the record {key!r} (bytes)", len(value or b""), RECORD_BYTES_MAX, "this is an engine bug")
+        if claim.token not in self._epochs:
+            self._results.append((claim, Fenced("this process never made the claim, or has released it")))
+            return
         assert claim.token not in self._in_flight, "one commit at a time for each claim"
         self._in_flight.add(claim.token)
         copy = Commit(tuple(commit.records), commit.checkpoint, tuple(commit.dead_letters))
@@ -341,64 +345,3 @@ class _CommitOnItsWay:
 
     def _tell(self, result: CommitResult) -> None:
         self._log._results.append((self._claim, result))
-
-
-class MemoryCommandSource:
-    """`commands` as one ingress reads it."""
-
-    def __init__(self, broker: MemoryBroker, member: str, faults: Faults) -> None:
-        self.topic_id = broker.identity.commands_topic_id
-        self.ours: frozenset[int] = frozenset()
-        self._broker = broker
-        self._member = member
-        self._faults = faults
-        self._sessions: dict[int, int] = {}
-        self._positions: dict[int, int] = {}
-
-    def assignment(self) -> dict[int, int]:
-        """See the port."""
-        return dict(self._sessions)
-
-    def poll(self, timeout_ms: int) -> list[Record]:
-        """See the port."""
-        self._mind_assignment()
-        found: list[Record] = []
-        for partition, position in self._positions.items():
-            topic = self._broker.commands[partition]
-            records = topic.read(position, topic.end, 1 + self._faults.rng.randrange(8))
-            if records:
-                self._positions[partition] = records[-1].offset + 1
-                found.extend(records)
-        return found
-
-    def commit(self, positions: dict[int, int]) -> None:
-        """See the port. A member that lost a partition can't commit it; the group would refuse."""
-        for partition, position in positions.items():
-            if self._broker.ingress_of.get(partition) == self._member:
-                self._broker.group_offsets[partition] = (position, self.topic_id)
-                self._broker.commands[partition].drop_before(position)
-
-    def restart(self) -> None:
-        """See the port."""
-        for partition in list(self._sessions):
-            self._begin(partition)
-
-    def has_news(self) -> bool:
-        """Whether `poll` would return something, or the assignment changes."""
-        if self._sessions.keys() != self.ours:
-            return True
-        return any(self._broker.commands[p].end > offset for p, offset in self._positions.items())
-
-    def _mind_assignment(self) -> None:
-        for partition in [each for each in self._sessions if each not in self.ours]:
-            del self._sessions[partition], self._positions[partition]
-        for partition in self.ours:
-            if partition not in self._sessions:
-                self._begin(partition)
-
-    def _begin(self, partition: int) -> None:
-        offset, topic_id = self._broker.group_offsets.get(partition, (-1, ""))
-        start = self._broker.commands[partition].start
-        self._broker.sessions += 1
-        self._sessions[partition] = self._broker.sessions
-        self._positions[partition] = offset if topic_id == self.topic_id and offset >= 0 else start

@@ -3,7 +3,10 @@
 Where timing decides, every allowed answer is listed; nothing else is left open.
 """
 
+from collections.abc import Callable
 from typing import Any
+
+from typing_extensions import override
 
 Entry = Any
 
@@ -14,6 +17,7 @@ class OneOf:
     def __init__(self, *entries: Entry) -> None:
         self.entries = entries
 
+    @override
     def __repr__(self) -> str:
         return f"one of {list(self.entries)}"
 
@@ -49,29 +53,7 @@ def matches(expected: Entry, actual: Entry) -> bool:
 
 
 def _entry(op: dict[str, Any], raised: dict[str, list[int]]) -> Entry:
-    kind = op["op"]
-    if kind == "activity":
-        return _call(op)
-    if kind == "fan":
-        return _fan(op["calls"])
-    if kind == "timer":
-        return ["timer", True]
-    if kind == "wait":
-        return _wait(op, raised)
-    if kind == "queue":
-        return raised[op["name"]][: op["count"]]
-    if kind == "race":
-        winners = [0, 1] + ([2] if op["name"] in raised else [])
-        return OneOf(*(["won", winner] for winner in winners))
-    if kind == "child":
-        return _child(op)
-    if kind == "children":
-        return [outcome_of(each, [])[1] for each in op["programs"]]
-    if kind == "status":
-        return ["status"]
-    if kind == "chance":
-        return ["chance", True]
-    raise AssertionError(f"no model of {kind}")
+    return _ENTRIES[op["op"]](op, raised)
 
 
 def _call(op: dict[str, Any]) -> Entry:
@@ -103,3 +85,22 @@ def _child(op: dict[str, Any]) -> Entry:
         return ["failed", "WorkflowInstanceAlreadyExists"]
     status, output = outcome_of(op["program"], [])
     return ["child", output] if status == "COMPLETED" else ["failed", output]
+
+
+def _race(op: dict[str, Any], raised: dict[str, list[int]]) -> Entry:
+    winners = [0, 1] + ([2] if op["name"] in raised else [])
+    return OneOf(*(["won", winner] for winner in winners))
+
+
+_ENTRIES: dict[str, Callable[[dict[str, Any], dict[str, list[int]]], Entry]] = {
+    "activity": lambda op, _: _call(op),
+    "fan": lambda op, _: _fan(op["calls"]),
+    "timer": lambda _, __: ["timer", True],
+    "wait": _wait,
+    "queue": lambda op, raised: raised[op["name"]][: op["count"]],
+    "race": _race,
+    "child": lambda op, _: _child(op),
+    "children": lambda op, _: [outcome_of(each, [])[1] for each in op["programs"]],
+    "status": lambda _, __: ["status"],
+    "chance": lambda _, __: ["chance", True],
+}

@@ -5,6 +5,7 @@ A crash is forgetting all of this object; only the stores of its machine stay.
 
 from functools import partial
 
+from engine.codec import avro
 from engine.core.registry import Registry
 from engine.errors import CacheCorruptFault, EngineError, LogDamagedFault
 from engine.model.effects import RunActivity
@@ -14,11 +15,11 @@ from engine.partition.context import OwnerContext, OwnerSettings
 from engine.partition.ingress import Ingress
 from engine.partition.owner import Owner, OwnerStatus
 from engine.partition.ports import Append, Claim, CommitResult, Record
-from engine.codec import avro
 from engine.testing.faults import Faults
 from engine.testing.machine import SimulatedClock, SimulatedStore
 from engine.testing.memory_broker import MemoryBroker, Violation
-from engine.testing.memory_log import MemoryCommandSource, MemoryLog
+from engine.testing.memory_log import MemoryLog
+from engine.testing.memory_source import MemoryCommandSource
 
 RETRY_MS = 250
 IDLE_MS = 700
@@ -139,8 +140,7 @@ class OwnerProcess:
             return self.log.poll(0)
         except LogDamagedFault as fault:
             # A zombie's inbox may be trimmed under it. Only a new claim tells that from damage.
-            assert fault.partition is not None
-            self.owners[fault.partition].status = OwnerStatus.LOST
+            self.owners[fault.partition or 0].status = OwnerStatus.LOST
             return []
 
     def _process(self, records: list[Record]) -> None:
@@ -154,9 +154,7 @@ class OwnerProcess:
     def _take_result(self, claim: Claim, result: CommitResult) -> None:
         owner = self.owners.get(claim.partition)
         if owner is not None and owner.claim.token == claim.token:
-            self._guarded(
-                claim.partition, partial(owner.on_commit_result, result, self._broker.now_ms)
-            )
+            self._guarded(claim.partition, partial(owner.on_commit_result, result, self._broker.now_ms))
 
     def _guarded(self, partition: int, work: "partial[None] | object") -> None:
         """A corrupt cache costs its partition a restore, and nothing else."""
@@ -196,7 +194,9 @@ class OwnerProcess:
     def _run_activity(self, call: RunActivity, partition: int, is_isolated: bool) -> None:  # noqa: FBT001
         owner = self.owners.get(partition)
         if owner is None or owner.status is not OwnerStatus.LIVE:
-            raise Violation(f"I12: activity {call.scheduled} of {call.instance_id} ran under an owner not live")
+            raise Violation(
+                f"I12: activity {call.scheduled} of {call.instance_id} ran under an owner not live"
+            )
         times = 2 if self._faults.hit("activity twice") else 1
         for _ in range(times):
             due_ms = self._broker.now_ms + self._faults.between(1, 2_000)

@@ -1,7 +1,7 @@
 """Random workflow programs as data, and the one workflow that runs them all. Uses only what authors may use.
 
-A program is {"ops": [...]}; each op leaves one entry in the trace, and the trace is the output. What the trace must
-be is told by `model`, which shares no code with this module or the engine.
+A program is {"ops": [...]}; each op leaves one entry in the trace, and the trace is the output. What the
+trace must be is told by `model`, which shares no code with this module or the engine.
 """
 
 import random

@@ -1,6 +1,8 @@
-"""Derives a partition's history again, from its whole inbox, by one owner that nothing befalls and that does nothing."""
+"""Derives a partition's history again from its whole inbox, by an owner nothing befalls. Appends nothing."""
 
 import random
+
+from typing_extensions import override
 
 from engine.codec.topics import CHECKPOINT_KEY
 from engine.core.registry import Registry
@@ -20,6 +22,7 @@ STEPS_MAX = 100_000
 class MuteLog(MemoryLog):
     """Appends nothing: all inputs are in the inbox already."""
 
+    @override
     def append(self, record: Append, on_done: OnDone | None = None) -> None:
         """Forgets it."""
 

@@ -1,4 +1,4 @@
-"""An independent reader of committed history: what clients may be shown, and nothing the owners know besides."""
+"""An independent reader of committed history: what clients may be shown. Knows nothing else of the owners."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ class View:
             self._positions[partition] = len(journal)
 
     def end_of(self, instance_id: str) -> tuple[str, Any] | None:
-        """(status, output or type of failure) of an instance that is over; None while it is not, or not there."""
+        """(status, output or type of failure) of an instance that is over; None while it is not."""
         for events in self.runs.get(instance_id, {}).values():
             last = events[max(events)].event
             status = _ENDS.get(type(last))
@@ -76,7 +76,7 @@ class View:
             if record.value is None:
                 events = runs.get(run_id, {})
                 events.pop(sequence, None)
-                # A run that loses its beginning is gone, though its other tombstones may come in later slices.
+                # A run that loses its beginning is gone, though its other tombstones may come later.
                 if not events or sequence == 1:
                     runs.pop(run_id, None)
             else:

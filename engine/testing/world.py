@@ -65,6 +65,7 @@ class World:
         self.vandal = Vandal(self.broker, rng)
         self.passes = 0
         self.crashes = 0
+        self._tells_again_ms = 0
         for machine in range(MACHINES if rng.random() < 0.8 else 1):
             self._boot(machine)
         self._share_out()
@@ -185,8 +186,9 @@ class World:
             if self.faults.hit("double assignment"):
                 # This member learns only what it gained; what it lost it keeps for a while.
                 process.log.ours = frozenset(owned | process.log.ours)
-                due_ms = self.broker.now_ms + self.faults.between(1, 8_000)
-                self.broker.at(due_ms, self._tell_assignment)
+                if self._tells_again_ms <= self.broker.now_ms:
+                    self._tells_again_ms = self.broker.now_ms + self.faults.between(1, 8_000)
+                    self.broker.at(self._tells_again_ms, self._tell_assignment)
             else:
                 process.log.ours = frozenset(owned)
             fed = {p for p, name in self.broker.ingress_of.items() if name == process.name}
@@ -222,7 +224,7 @@ class World:
         topic = self.broker.history[partition]
         # Tombstones expire only after days; by then no store that has not seen them is believed any more.
         seen = [disk[partition].oldest_position() for disk in self.disks if partition in disk]
-        # The active segment is never compacted; what a torn transaction left is in it until the next claim's commit.
+        # The active segment is never compacted, and what a torn transaction left is in it.
         end = max((r.offset for r in topic.records if r.key == CHECKPOINT_KEY), default=topic.start)
         upto = self.rng.randint(topic.start, end)
         expired = self.rng.choice((0, min([upto, *seen])))

@@ -152,5 +152,5 @@ def test_whatever_has_come_an_instance_that_is_served_comes_to_its_end(steps):
             if world.seat(who).is_live:
                 world.raise_event("b", instance_id=who)
         world.settle()
-        world.advance(seconds=10)
+        world.advance(hours=1)
     assert {world.status(who) for who in world.histories} <= {"COMPLETED", "TERMINATED", "FAILED"}

@@ -5,11 +5,12 @@ import pytest
 from engine.codec import avro
 from engine.core import limits
 from engine.core.decide import Seat
-from engine.core.turn import Moment, replay, take_turn, unstall
+from engine.core.turn import Moment, quarantine, replay, take_turn, unstall
 from engine.errors import NonDeterminismError
 from engine.model import commands as cm
 from engine.model import effects as ef
 from engine.model import events as ev
+from engine.model.failure import ParentLink
 from tests.core.driver import World, refusal
 
 
@@ -138,3 +139,35 @@ def test_a_turn_without_an_execution_is_our_bug_and_says_so():
     command = cm.RaiseEvent(instance_id="i", name="go")
     with pytest.raises(AssertionError, match="expected the live run's execution"):
         take_turn(seat, command, moment, world.registry)
+
+
+def dangerous(world, command):
+    """A record that has ended its worker three times."""
+    moment = Moment(offset=9, timestamp_ms=world.now_ms, new_run_id="r", record=avro.encode_command(command))
+    turn = quarantine(world.seat(command.instance_id), command, moment, world.registry)
+    world._note(turn)
+    return turn
+
+
+def test_a_record_that_kills_its_worker_stalls_its_run_and_is_kept():
+    world = started()
+    command = cm.RaiseEvent(instance_id="i", name="go")
+    stalled, deferred = (recorded.event for recorded in dangerous(world, command).recorded)
+    assert stalled.detail == "RaiseEvent ended the worker's process three times; mend the code and restart"
+    assert avro.decode_command(deferred.record) == command
+    assert world.status() == "STALLED"
+
+
+def test_a_record_that_kills_its_worker_and_has_no_run_is_refused():
+    world = started()
+    turn = dangerous(world, cm.StartInstance(instance_id="other", workflow="w"))
+    assert refusal(turn) is ef.Reason.WORKER_CRASHED
+
+
+def test_a_parent_is_told_why_its_child_was_not_started():
+    world = started()
+    link = ParentLink(instance_id="p", run_id="r", scheduled=2, call_id=b"c" * 16)
+    dangerous(world, cm.StartChild(instance_id="c", workflow="w", parent=link, depth=1))
+    assert world.messages[0].instance_id == "p"
+    assert world.messages[0].failure.type == ef.Reason.WORKER_CRASHED.value
+    assert not world.messages[0].failure.retryable

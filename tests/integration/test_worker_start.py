@@ -7,6 +7,10 @@ import sys
 
 import pytest
 
+from engine.kafka.settings import KafkaSettings
+from engine.node.worker import WorkerSettings
+from engine.partition.context import OwnerSettings
+from engine.settings import Settings, declared
 from tests.integration.harness import REPOSITORY, SAMPLE, AppUnderTest, run_command
 
 CONFIGURATION_EXIT = 78
@@ -21,6 +25,24 @@ NOT_APPS = {
     "broken:app": "it raised ZeroDivisionError",
     "needy:app": "it needs 'no_such_dependency'",
 }
+
+
+def test_every_part_of_a_worker_can_be_set() -> None:
+    names = {setting.name for setting in declared()}
+    parts = {
+        *OwnerSettings.__struct_fields__,
+        *WorkerSettings.__struct_fields__,
+        *KafkaSettings.__struct_fields__,
+    }
+    assert parts - names == {"owner", "member", "is_dev", "extra"}
+    settings = Settings(app="a", partitions=7, commit_interval_ms=3, activity_threads_max=2, dev=True)
+    assert settings.owner() == OwnerSettings(commit_interval_ms=3)
+    assert settings.worker() == WorkerSettings(
+        activity_threads_max=2, owner=OwnerSettings(commit_interval_ms=3)
+    )
+    kafka = settings.kafka("m", {"bootstrap.servers": "elsewhere:1", "security.protocol": "SSL"})
+    assert (kafka.bootstrap_servers, kafka.partitions, kafka.is_dev) == ("localhost:9092", 7, True)
+    assert kafka.extra == {"security.protocol": "SSL"}
 
 
 @pytest.mark.parametrize(("reference", "text"), NOT_APPS.items())

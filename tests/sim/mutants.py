@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
+import msgspec
+
 from engine.core import decide, turn
 from engine.core.execution import Execution
 from engine.model import commands as cm
@@ -102,7 +104,7 @@ def _torn_taken_in() -> Patch:
 
 
 def _torn_not_put_back() -> Patch:
-    return mock.patch.object(restore_module, "mend", lambda log, claim, store, end: [])
+    return mock.patch.object(restore_module, "mend", return_value=[])
 
 
 def _call_id_ignored() -> Patch:
@@ -127,8 +129,6 @@ def _attempt_ignored() -> Patch:
 
 
 def _with(value: Any, **changes: Any) -> Any:
-    import msgspec
-
     return msgspec.structs.replace(value, **changes)
 
 
@@ -210,7 +210,7 @@ def _checkpoint_behind() -> Patch:
 
 
 def _fence_ignored() -> Patch:
-    return mock.patch.object(MemoryBroker, "is_current", lambda self, partition, which, epoch: True)
+    return mock.patch.object(MemoryBroker, "is_current", return_value=True)
 
 
 def _dirty_evicted() -> Patch:
@@ -302,7 +302,10 @@ def _stale_store_believed() -> Patch:
 
 def _torn_only_put_back() -> Patch:
     def make(mended: Any) -> Any:
-        return lambda records, events: mended(records, {r.key: events[r.key] for r in records if r.key in events})
+        def mend_touched(records: Any, events: Any) -> Any:
+            return mended(records, {r.key: events[r.key] for r in records if r.key in events})
+
+        return mend_touched
 
     return _replace(torn_module, "_mended_run", make)
 

@@ -1,4 +1,4 @@
-"""`python -m tests.sim.run --seeds 0-2000 [--seed N] [--mutant NAME] [--systematic N]`: many seeds, or one again.
+"""`python -m tests.sim.run --seeds 0-2000 [--seed N] [--mutant NAME] [--systematic N]`: many seeds, or one.
 
 A failing seed prints the one line that repeats it, and the smallest plan found that still fails.
 """
@@ -18,6 +18,17 @@ from engine.testing.world import Plan
 from tests.sim.mutants import MUTANTS
 
 SEEDS_PER_MUTANT = 500
+COUNTED = (
+    "virtual_ms",
+    "passes",
+    "crashes",
+    "commits",
+    "inbox_records",
+    "activities",
+    "torn",
+    "points",
+    "quarantines",
+)
 
 
 def failure_of(plan: Plan) -> BaseException | None:
@@ -85,7 +96,8 @@ def run_seeds(seeds: range, mutant: str | None, *, is_shrinking: bool) -> int:
             except Exception as error:
                 failed += 1
                 option = f" --mutant '{mutant}'" if mutant else ""
-                print(f"python -m tests.sim.run --seed {seed}{option}  # {type(error).__name__}: {error!s:.400}")
+                what = f"{type(error).__name__}: {error!s:.400}"
+                print(f"python -m tests.sim.run --seed {seed}{option}  # {what}")
                 if is_shrinking:
                     print(f"    smallest: {shrink(Plan(seed=seed))}")
     print(f"{len(seeds)} seeds, {failed} failed, {time.monotonic() - began:.1f} s: {dict(totals)}")
@@ -94,7 +106,7 @@ def run_seeds(seeds: range, mutant: str | None, *, is_shrinking: bool) -> int:
 
 def count(totals: Counter[str], report: Report) -> None:
     """Adds one run to what all runs did."""
-    for name in ("virtual_ms", "passes", "crashes", "commits", "inbox_records", "activities", "torn", "points"):
+    for name in COUNTED:
         totals[name] += getattr(report, name)
     totals.update(report.checks)
     totals.update(report.faults)
@@ -128,7 +140,8 @@ def _run_mutants() -> int:
     for name in MUTANTS:
         killed = killed_by(name, range(SEEDS_PER_MUTANT))
         survivors += killed is None
-        print(f"{name}: " + ("SURVIVED" if killed is None else f"seed {killed[0]}: {killed[1]!s:.150}"), flush=True)
+        verdict = "SURVIVED" if killed is None else f"seed {killed[0]}: {killed[1]!s:.150}"
+        print(f"{name}: {verdict}", flush=True)
     return survivors
 
 

@@ -1,0 +1,89 @@
+"""The workflows that are measured. An activity does nothing to speak of: the engine is what takes the time."""
+
+import os
+import time
+from datetime import timedelta
+
+import engine as wf
+
+app = wf.WorkflowRuntime()
+_marks: dict[str, float] = {}
+
+
+@app.activity
+def inc(_: wf.WorkflowActivityContext, x: int) -> int:
+    return x + 1
+
+
+@app.activity
+def ident(_: wf.WorkflowActivityContext, x: int) -> int:
+    return x
+
+
+@app.activity
+def slow_inc(_: wf.WorkflowActivityContext, call: dict) -> int:
+    """Sleeps, and notes its begin and end by one write each, so that a kill leaves whole lines."""
+    _note(call["log"], f"{call['id']} {call['step']} S {os.getpid()}\n")
+    time.sleep(call["ms"] / 1000)
+    _note(call["log"], f"{call['id']} {call['step']} E {os.getpid()}\n")
+    return call["x"] + 1
+
+
+@app.workflow
+def chain(ctx: wf.WorkflowContext, x: int):
+    for _ in range(3):
+        x = yield ctx.call_activity(inc, input=x)
+    return x
+
+
+@app.workflow
+def sequence(ctx: wf.WorkflowContext, steps: int):
+    x = 0
+    for _ in range(steps):
+        x = yield ctx.call_activity(inc, input=x)
+    return x
+
+
+@app.workflow
+def fanout(ctx: wf.WorkflowContext, n: int):
+    return sum((yield wf.when_all([ctx.call_activity(ident, input=i) for i in range(n)])))
+
+
+@app.workflow
+def event(ctx: wf.WorkflowContext, x: int):
+    return x + (yield ctx.wait_for_external_event("deliver"))
+
+
+@app.workflow
+def timer(ctx: wf.WorkflowContext, seconds: float):
+    # The worker's own clock, read once: what is measured is how late this code goes on.
+    _marks.setdefault(ctx.instance_id, time.time())
+    yield ctx.create_timer(timedelta(seconds=seconds))
+    return time.time() - _marks[ctx.instance_id] - seconds
+
+
+@app.workflow
+def slowchain(ctx: wf.WorkflowContext, given: list):
+    x, ms, log = given
+    for step in range(3):
+        call = {"x": x, "ms": ms, "log": log, "id": ctx.instance_id, "step": step}
+        x = yield ctx.call_activity(slow_inc, input=call)
+    return x
+
+
+@app.workflow
+def parent(ctx: wf.WorkflowContext, x: int):
+    return (yield ctx.call_child_workflow(child, input=x))
+
+
+@app.workflow
+def child(ctx: wf.WorkflowContext, x: int):
+    return (yield ctx.call_activity(inc, input=x))
+
+
+def _note(path: str, line: str) -> None:
+    handle = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644)
+    try:
+        os.write(handle, line.encode())
+    finally:
+        os.close(handle)
