@@ -206,10 +206,10 @@ def _is_child_of(seat: Seat, command: Any) -> bool:
 
 
 def _raise_event(seat: Seat, command: Any, now_ms: int) -> Decision:
-    if not seat.is_live:
+    if not seat.is_live or seat.state is None:
         return _not_live(seat)
     mailbox = seat.execution.mailbox if seat.execution is not None else None
-    if mailbox is not None and mailbox.is_awaited(command.name):
+    if mailbox is not None and not seat.state.is_suspended and mailbox.is_awaited(command.name):
         mailbox = None
     if mailbox is not None and mailbox.count >= limits.UNCONSUMED_EVENTS_MAX:
         return _too_many(f"{mailbox.count:,} unconsumed events", f"{limits.UNCONSUMED_EVENTS_MAX:,}")

@@ -4,7 +4,6 @@ import traceback
 
 from engine.model.failure import Failure, failure_of
 
-
 _ENGINE = __file__.removesuffix("core/failing.py")
 _OURS = (f"{_ENGINE}core", f"{_ENGINE}node")
 

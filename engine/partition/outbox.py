@@ -8,11 +8,13 @@ each number once.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
-from engine.codec.topics import FROM_HEADER, ChannelSource, format_source, out_key
+from engine.codec import avro
+from engine.codec.topics import FROM_HEADER, ChannelSource, format_source, out_key, parse_out_key
+from engine.core.apply import key_digest
 from engine.model.checkpoint import Checkpoint, OutMark
 from engine.partition.ports import Append, Appended
 
@@ -128,3 +130,20 @@ class Outbox:
             self._settled.append(channel.sent.popleft())
 
         return done
+
+
+def unsent(records: Iterable[tuple[bytes, bytes]]) -> list[tuple[int, OutMessage]]:
+    """(target partition, message) of the messages on record, in the order they must be sent in."""
+    messages = [_message_of(key, value) for key, value in records]
+    return sorted(messages, key=lambda each: (each[0], each[1].number))
+
+
+def _message_of(key: bytes, value: bytes) -> tuple[int, OutMessage]:
+    parsed = parse_out_key(key)
+    assert parsed is not None, f"expected an outbox key, but got {key!r}"
+    _, target, number = parsed
+    instance_key = avro.decode_command(value).instance_id.encode()
+    message = OutMessage(
+        number=number, record_key=key, value=value, instance_key=instance_key, digest=key_digest(key, value)
+    )
+    return target, message

@@ -22,7 +22,7 @@ from engine.model.checkpoint import Checkpoint
 from engine.partition.batch import Batch, digest_of_record
 from engine.partition.careful import LIVES_BEFORE_CARE, Care, poison_offset
 from engine.partition.context import OwnerContext
-from engine.partition.outbox import Outbox, OutMessage
+from engine.partition.outbox import Outbox, unsent
 from engine.partition.ports import (
     Claim,
     Clock,
@@ -37,7 +37,7 @@ from engine.partition.ports import (
 )
 from engine.partition.restore import Restored, restore
 from engine.partition.seats import Seats
-from engine.partition.turns import Turns, message_of_record
+from engine.partition.turns import Turns
 
 
 class OwnerStatus(Enum):
@@ -88,7 +88,7 @@ class Owner:
         last = self._care.corrected(restored.checkpoint)
         self._checkpoint = self._first_checkpoint(last)
         outbox = Outbox(log.identity.inbox_topic_id, claim.partition, restored.checkpoint)
-        for target, message in _unsent(restored):
+        for target, message in unsent(restored.messages):
             outbox.restore(target, message)
         seats = Seats(self._store, self._context.registry, self._settings.live_executions_max)
         seats.adopt(restored.states)
@@ -396,8 +396,3 @@ class Owner:
             self.turns.close()
         self._log.release(self.claim)
         self._store.close()
-
-
-def _unsent(restored: Restored) -> list[tuple[int, OutMessage]]:
-    messages = [message_of_record(key, value) for key, value in restored.messages]
-    return sorted(messages, key=lambda each: (each[0], each[1].number))

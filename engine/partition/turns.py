@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from engine.codec import avro
-from engine.codec.topics import IngressSource, history_key, parse_out_key, partition_of
+from engine.codec.topics import IngressSource, history_key, partition_of
 from engine.core.apply import account, key_digest
 from engine.core.consequences import open_effects
 from engine.core.decide import Seat
@@ -34,7 +34,7 @@ from engine.model.state import InstanceState, stub_of
 from engine.partition.batch import Batch, KeyCount, digest_of_record
 from engine.partition.context import OwnerContext
 from engine.partition.marks import Marks, Verdict, source_of
-from engine.partition.outbox import Outbox, OutMessage
+from engine.partition.outbox import Outbox
 from engine.partition.ports import Append, DeadLetter, Identity, Record
 from engine.partition.seats import Seats
 from engine.partition.timers import BrokerClock, Timers
@@ -358,18 +358,6 @@ class Turns:
     def close(self) -> None:
         """Lets every generator end."""
         self.seats.close()
-
-
-def message_of_record(key: bytes, value: bytes) -> tuple[int, OutMessage]:
-    """(target partition, message) of a message on record."""
-    parsed = parse_out_key(key)
-    assert parsed is not None, f"expected an outbox key, but got {key!r}"
-    _, target, number = parsed
-    instance_key = avro.decode_command(value).instance_id.encode()
-    message = OutMessage(
-        number=number, record_key=key, value=value, instance_key=instance_key, digest=key_digest(key, value)
-    )
-    return target, message
 
 
 def _wants(state: InstanceState, timer: ef.ArmTimer) -> bool:

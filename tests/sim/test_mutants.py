@@ -8,7 +8,7 @@ from tests.sim.run import killed_by
 QUICK_SEEDS = 12
 QUICK = [
     "no source dedup",
-    "call id ignored",
+    "held events reversed",
     "wall clock in a turn",
     "outbox sent before commit",
     "purge leaves a key",
