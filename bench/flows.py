@@ -1,4 +1,4 @@
-"""The workflows that are measured. An activity does nothing to speak of: the engine is what takes the time."""
+"""The workflows that are measured. Activities do nothing to speak of: the engine is what takes time."""
 
 import os
 import time

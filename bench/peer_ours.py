@@ -36,8 +36,8 @@ class Ours(Peer):
             "durability": f"one Kafka broker, acks=all, {flush}; replication 1; {PARTITIONS} partitions",
             "activities": "threads of the worker process",
             "server": "Apache Kafka, one broker, KRaft",
-            "worker": f"engine worker, {PROCESSES} owner process(es) under the supervisor, ingress and activities included",
-            "client": f"asyncio, one process, at most {WINDOW} workflows in flight in W1, reads committed history",
+            "worker": f"engine worker, {PROCESSES} owner process(es) with ingress and activities",
+            "client": f"asyncio, one process, at most {WINDOW} in flight in W1, reads committed history",
         }
         self.cluster = self.worker = self.client = None
 

@@ -7,8 +7,8 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from engine.embedded import database as db
-from engine.embedded.requests import PublishRequest
 from engine.embedded.log import EmbeddedLog, check_record, wall_clock_ms
+from engine.embedded.requests import PublishRequest
 from engine.partition.ports import Appended, Headers, Record
 
 POLL_INTERVAL_S = 0.003

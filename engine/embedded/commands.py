@@ -3,8 +3,8 @@
 import time
 
 from engine.embedded import database as db
-from engine.embedded.requests import ProgressRequest, TrimRequest
 from engine.embedded.log import EmbeddedLog
+from engine.embedded.requests import ProgressRequest, TrimRequest
 from engine.errors import LogDamagedFault
 from engine.partition.ports import Record
 

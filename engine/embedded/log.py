@@ -11,6 +11,7 @@ from pathlib import Path
 from engine.core.limits import check
 from engine.embedded import database as db
 from engine.embedded import tails
+from engine.embedded.lock import OwnerLock
 from engine.embedded.requests import (
     AppendRequest,
     ClaimRequest,
@@ -21,7 +22,6 @@ from engine.embedded.requests import (
     ProgressRequest,
     TrimRequest,
 )
-from engine.embedded.lock import OwnerLock
 from engine.embedded.writer import Writer
 from engine.errors import LogUnavailableFault
 from engine.partition.ports import Append, Appender, Claim, Commit, CommitResult, Headers, Identity, Record

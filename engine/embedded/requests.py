@@ -85,7 +85,15 @@ class StopRequest(msgspec.Struct, frozen=True, gc=False):
     """End the writer, after what was asked for before."""
 
 
-Request = AppendRequest | PublishRequest | CommitRequest | ClaimRequest | TrimRequest | ProgressRequest | StopRequest
+Request = (
+    AppendRequest
+    | PublishRequest
+    | CommitRequest
+    | ClaimRequest
+    | TrimRequest
+    | ProgressRequest
+    | StopRequest
+)
 
 
 class Bounds:
@@ -183,7 +191,9 @@ class Group:
         partition = request.claim.partition
         latest = self._bounds.epochs.get(partition, 0)
         if latest != request.claim.token:
-            fenced = Fenced(f"partition {partition}: claim {request.claim.token} was followed by claim {latest}")
+            fenced = Fenced(
+                f"partition {partition}: claim {request.claim.token} was followed by claim {latest}"
+            )
             self.outcomes.results.append((request.claim, fenced))
             return
         for key, value in request.commit.records:

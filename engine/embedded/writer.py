@@ -1,7 +1,7 @@
 """The one thread that writes an embedded log: all that is asked for at the moment becomes one transaction.
 
-Under load this becomes group commit by itself; alone, a request is written at once. What SQLite refuses is told
-as not known (appends with a callback, commits), as a fault (claims, published commands) or tried again
+Under load this becomes group commit by itself; alone, a request is written at once. What SQLite refuses is
+told as not known (appends with a callback, commits), as a fault (claims, published commands) or tried again
 without limit (appends without a callback, trims, progress).
 """
 
@@ -18,10 +18,10 @@ from engine.embedded.requests import (
     ClaimRequest,
     CommitRequest,
     Group,
-    Request,
     Outcomes,
     ProgressRequest,
     PublishRequest,
+    Request,
     StopRequest,
     TrimRequest,
 )

@@ -224,7 +224,8 @@ class OwnerLoop:
     def _doubt_place(self, fault: LogDamagedFault) -> None:
         """Gives up the owner whose place in the inbox is gone.
 
-        A zombie's place is: the rightful owner has trimmed behind itself. Only a new claim tells that from damage.
+        A zombie's place is: the rightful owner has trimmed behind itself. Only a new claim tells that from
+        damage.
         """
         if fault.partition is None:
             raise fault

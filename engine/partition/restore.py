@@ -33,6 +33,7 @@ from engine.partition.torn import OUT_PREFIX, Torn, mend
 FLUSH_RECORDS = 50_000
 HEADER_BYTES = 10
 TAIL_RECORDS = 4_000
+ATTEMPTS = 3
 
 
 class Restored(msgspec.Struct, kw_only=True):
@@ -44,6 +45,10 @@ class Restored(msgspec.Struct, kw_only=True):
     torn: list[Torn]
     records_read: int
     was_rebuilt: bool
+
+
+class _EventsMissing(CacheCorruptFault):
+    """A run's events are not dense."""
 
 
 class _NeedsAllEvents(Exception):
@@ -58,9 +63,15 @@ def restore(log: Log, claim: Claim, store: Store, now_ms: int) -> Restored:
 
     Raises LogDamagedFault, LogUnavailableFault; CacheCorruptFault where a wiped store is corrupt again.
     """
-    for attempt in range(3):
+    for attempt in range(ATTEMPTS):
         try:
             return _Restore(log, claim, store, now_ms, keeps_all=attempt > 1).run()
+        except _EventsMissing as fault:
+            store.wipe()
+            if attempt == ATTEMPTS - 1:
+                # All of it was read from history just now: there is no store to blame.
+                message = f"partition {claim.partition} stops: {fault}; history has lost them"
+                raise LogDamagedFault(message, claim.partition) from fault
         except (CacheCorruptFault, _NeedsAllEvents):
             store.wipe()
     message = f"the store of partition {claim.partition} is corrupt even when new"
@@ -336,7 +347,7 @@ def _fold_run(run: RunKey, events: Iterable[tuple[int, bytes]]) -> InstanceState
         _, recorded = avro.decode_event(value)
         if sequence != (1 if state is None else state.sequence + 1):
             message = f"events of {run[0]!r}, run {run[1]}, are not dense at {sequence}"
-            raise CacheCorruptFault(message)
+            raise _EventsMissing(message)
         state = apply(state, run[0], recorded)
         account(state, len(value), key_digest(f"{prefix}{sequence}".encode(), value))
     assert state is not None

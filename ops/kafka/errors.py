@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-class KafkaUnavailable(Exception):  # noqa: N818 - the house names faults by their state, as `Fenced`
+class KafkaUnavailable(Exception):
     """Root of this page; who only wants "Kafka, or the reason" catches this one."""
 
 

@@ -50,7 +50,7 @@ class Coordinate(Protocol):
         """Under which the source must leave it."""
 
 
-class SourceFailed(Exception):  # noqa: N818 - named by what happened; never leaves this module
+class SourceFailed(Exception):
     """A source cannot deliver; the next one may."""
 
 

@@ -32,7 +32,10 @@ class KafkaHarness:
         self._topics = topics_of("test", self._app)
 
     def open_log(self, member: str) -> Log:
-        """A static member that comes back has its partitions at once; the one before it is left as if killed."""
+        """A static member that comes back has its partitions at once.
+
+        The one before it is left as if killed.
+        """
         log = KafkaLog(self._settings(member))
         self._logs[member] = log
         return log
@@ -44,7 +47,10 @@ class KafkaHarness:
         self._logs = {member: each for member, each in self._logs.items() if each is not log}
 
     def rival_of(self, log: Log) -> Log:
-        """Another process that claims what it isn't assigned, as a confused one would; it has left the group."""
+        """Another process that claims what it isn't assigned, as a confused one would.
+
+        It has left the group.
+        """
         rival = self._logs.get("rival")
         if rival is None:
             rival = self._logs["rival"] = KafkaLog(self._settings("rival"))

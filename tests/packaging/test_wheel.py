@@ -61,7 +61,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bin folder of an environment that has the wheel, and its dependencies from where the tests have them."""
+    """The bin folder of an environment with the wheel, and its dependencies from where the tests have them."""
     folder = tmp_path_factory.mktemp("project")
     venv.create(folder / "env", with_pip=False, symlinks=True)
     binaries = folder / "env" / "bin"
@@ -79,7 +79,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder=folder,
     )
     (packages,) = (folder / "env" / "lib").glob("python*/site-packages")
-    # A plain path line: it brings the dependencies, but runs no .pth file of theirs, so not the editable install.
+    # A plain path line: it brings the dependencies, but runs no .pth of theirs, so not the editable install.
     (packages / "dependencies.pth").write_text("\n".join(site.getsitepackages()) + "\n")
     return binaries
 

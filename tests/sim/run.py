@@ -127,8 +127,9 @@ def main() -> int:
     if options.all_mutants:
         return _run_mutants()
     if options.systematic is not None:
-        found = [f"{at}: {e}" for at, e in points_until_untouched(options.systematic, 100_000) if e]
-        print("\n".join(found) or "every crash was survived")
+        outcomes = list(points_until_untouched(options.systematic, 100_000))
+        found = [f"{at}: {error}" for at, error in outcomes if error is not None]
+        print("\n".join(found) or f"each of {len(outcomes)} crashes was survived")
         return len(found)
     if options.seed is not None:
         seeds = range(options.seed, options.seed + 1)

@@ -1,4 +1,4 @@
-"""A log that lost what it had acknowledged: the owner stops loudly, or derives the same again; it never shows less."""
+"""A log that lost what it had acknowledged: the owner stops loudly and never shows less."""
 
 import random
 
@@ -61,9 +61,7 @@ def test_an_inbox_created_anew_is_not_owned() -> None:
     world = world_at_work()
     partition = busiest(world)
     was = world.broker.identity
-    world.broker.identity = Identity(
-        was.commands_topic_id, "another", was.history_topic_id, was.partitions
-    )
+    world.broker.identity = Identity(was.commands_topic_id, "another", was.history_topic_id, was.partitions)
 
     with pytest.raises(LogDamagedFault, match="re-created"):
         claim_anew(world, partition, MemoryStore())
@@ -77,7 +75,7 @@ def test_a_history_that_lost_records_in_the_middle_is_not_owned() -> None:
     lost = next(r for r in records if r.key in view and not r.key.startswith(b"~"))
     records.remove(lost)
 
-    with pytest.raises(LogDamagedFault, match="lost or changed"):
+    with pytest.raises(LogDamagedFault, match=r"history has lost them|lost or changed"):
         claim_anew(world, partition, MemoryStore())
 
 

@@ -1,4 +1,4 @@
-"""The house's limits, as tests that name file and line. Each rule is itself tested on a text that breaks it."""
+"""The house's limits, as tests that name file and line. Each rule is tested on a text that breaks it."""
 
 import ast
 import re
