@@ -62,7 +62,7 @@ def cache_directory() -> Path:
     return Path.home() / ".cache" / "kafka-workflow-engine" / f"kafka-{KAFKA_VERSION}"
 
 
-def ensure_jars(
+def ensure_jars(  # tidy: each level guards one resource
     directory: Path | None = None,
     say: Say = say_on_stderr,
     sources: Iterable[fetch.Source] | None = None,
