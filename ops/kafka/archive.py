@@ -23,7 +23,9 @@ DUMP_SECONDS_MAX = 180
 ARCHIVES_MAX = 3
 
 
-def with_archive(distribution: Distribution, say: Say) -> Distribution:  # tidy: each level guards one resource
+def with_archive(
+    distribution: Distribution, say: Say
+) -> Distribution:  # tidy: each level guards one resource
     """The same, with an archive if there is or can be one; without, Kafka only starts slower."""
     directory = distribution.jars[0].parent
     archive = directory / f"classes-{_fingerprint(distribution)}.jsa"

@@ -118,7 +118,9 @@ def pom_of(jars: Sequence[Coordinate]) -> str:
     )
 
 
-def _deliver_with_maven_artifact(jars: Sequence[Coordinate], directory: Path, say: Say) -> None:  # tidy: each level guards one resource
+def _deliver_with_maven_artifact(
+    jars: Sequence[Coordinate], directory: Path, say: Say
+) -> None:  # tidy: each level guards one resource
     try:
         from maven_artifact import Artifact, Downloader  # noqa: PLC0415 - may be absent
     except ImportError as reason:
@@ -143,7 +145,9 @@ def _deliver_with_maven_artifact(jars: Sequence[Coordinate], directory: Path, sa
             raise
 
 
-def _download(request: Callable[..., Any], url: str, target: Path) -> None:  # tidy: each level guards one resource
+def _download(
+    request: Callable[..., Any], url: str, target: Path
+) -> None:  # tidy: each level guards one resource
     """Not by `Downloader.download`: that knows no timeout, prints, and proves nothing on a fresh file."""
     for attempt in range(1, ATTEMPTS_MAX + 1):
         try:
