@@ -104,7 +104,7 @@ def _activity_scheduled(state: InstanceState, recorded: ev.Recorded) -> None:
 
 def _activity_ended(state: InstanceState, recorded: ev.Recorded) -> None:
     event = recorded.event
-    assert isinstance(event, ev.ActivityCompleted | ev.ActivityFailed)
+    assert isinstance(event, (ev.ActivityCompleted, ev.ActivityFailed))
     del state.activities[event.scheduled]
 
 
@@ -129,7 +129,7 @@ def _timer_created(state: InstanceState, recorded: ev.Recorded) -> None:
 
 def _timer_over(state: InstanceState, recorded: ev.Recorded) -> None:
     event = recorded.event
-    assert isinstance(event, ev.TimerFired | ev.TimerCancelled)
+    assert isinstance(event, (ev.TimerFired, ev.TimerCancelled))
     # Missing where the timer fired while the run was suspended, and its wait was satisfied first.
     state.timers.pop(event.timer, None)
 
@@ -143,7 +143,7 @@ def _child_scheduled(state: InstanceState, recorded: ev.Recorded) -> None:
 
 def _child_ended(state: InstanceState, recorded: ev.Recorded) -> None:
     event = recorded.event
-    assert isinstance(event, ev.ChildCompleted | ev.ChildFailed)
+    assert isinstance(event, (ev.ChildCompleted, ev.ChildFailed))
     del state.children[event.scheduled]
 
 

@@ -216,7 +216,7 @@ class Execution:
 
     def _on_result(self, recorded: ev.Recorded) -> None:
         event = recorded.event
-        assert isinstance(event, ev.ActivityCompleted | ev.ChildCompleted)
+        assert isinstance(event, (ev.ActivityCompleted, ev.ChildCompleted))
         call = self._proposals.take(event.scheduled)
         if call is not None:
             _complete(call.task, event.result, call.result_kind)
@@ -224,7 +224,7 @@ class Execution:
 
     def _on_failure(self, recorded: ev.Recorded) -> None:
         event = recorded.event
-        assert isinstance(event, ev.ActivityFailed | ev.ChildFailed)
+        assert isinstance(event, (ev.ActivityFailed, ev.ChildFailed))
         call = self._proposals.take(event.scheduled)
         if call is not None:
             what = "Activity task" if call.kind == "activity" else "Child workflow"

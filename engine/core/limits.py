@@ -1,5 +1,7 @@
 """Every bound of the engine's values, with its unit. At each of them stands a clear error."""
 
+from functools import lru_cache
+
 from engine.errors import LimitExceededError
 
 PAYLOAD_BYTES_MAX = 512 * 1024
@@ -53,6 +55,7 @@ def invalid_instance_id(instance_id: str) -> str | None:
     return None
 
 
+@lru_cache(4096)
 def invalid_name(what: str, name: str) -> str | None:
     """Why `name` can't name a workflow, activity or event, or None."""
     size = len(name.encode("utf-8", "surrogatepass"))

@@ -80,7 +80,9 @@ class InstanceState(msgspec.Struct, kw_only=True):
     @property
     def is_finished(self) -> bool:
         """Whether nothing more can happen to this run."""
-        return self.phase in FINISHED_PHASES
+        # By identity: the hash of a StrEnum is Python code, and this is asked for every record.
+        phase = self.phase
+        return phase is not Phase.RUNNING and phase is not Phase.PENDING
 
     @property
     def status(self) -> Status:
