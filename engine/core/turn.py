@@ -54,6 +54,7 @@ class Turn(msgspec.Struct, kw_only=True):
     effects: list[ef.Effect] = []
     rejected: ef.Rejected | None = None
     is_purged: bool = False
+    is_early: bool = False
 
 
 def take_turn(seat: Seat, command: cm.Command, moment: Moment, registry: Registry) -> Turn:
@@ -137,6 +138,7 @@ class _TurnTaker:
         if kind is ef.Rejected:
             self._reject(command, decision)  # type: ignore[arg-type]
         elif kind is Early:
+            self.turn.is_early = True
             assert isinstance(command, cm.FireTimer)
             assert state is not None
             self.turn.effects.append(arm(state, command.timer, command.due_at_ms))

@@ -62,7 +62,7 @@ class KafkaLog:
         self._tokens = itertools.count(time.time_ns())
         self._transactions: dict[int, Transactions] = {}
         self._followed: dict[int, int] = {}
-        self._damage: list[LogDamagedFault] = []
+        self._damage: dict[int, LogDamagedFault] = {}
         self._work: queue.SimpleQueue[tuple[Claim, Transactions, Commit] | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[tuple[Claim, CommitResult]] = queue.SimpleQueue()
         self._local_progress: dict[int, int] = {}
@@ -175,7 +175,7 @@ class KafkaLog:
     def poll(self, timeout_ms: int) -> list[Record]:
         """See the port."""
         if self._damage:
-            raise self._damage.pop()
+            raise self._damage.popitem()[1]
         if not self._followed:
             time.sleep(min(timeout_ms, 20) / 1000)
             return []
@@ -193,7 +193,10 @@ class KafkaLog:
             return reader.message_is_good(message)
         except LogDamagedFault as fault:
             # Told by the next poll: what came beside it, of other partitions, must not be lost with it.
-            self._damage.append(LogDamagedFault(str(fault), message.partition()))
+            partition = message.partition() or 0
+            if self._followed.pop(partition, None) is not None:
+                self._consumer.incremental_unassign([TopicPartition(self._topics.inbox, partition)])
+                self._damage[partition] = LogDamagedFault(str(fault), partition)
             return False
 
     # --- writing ---

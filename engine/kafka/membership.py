@@ -9,6 +9,7 @@ import time
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from engine.errors import FencedFault
 from engine.kafka.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -45,8 +46,12 @@ class Membership:
     def assignment(self) -> frozenset[int]:
         """What is ours now. Must be called within the poll interval, or the group takes it for dead."""
         message = self._consumer.poll(0)
-        if message is not None and message.error() is not None:
-            log.warning("group membership: %s", message.error())
+        error = message.error() if message is not None else None
+        if error is not None and error.fatal():
+            # Another process has come under our member id: it has our partitions, and we are the zombie.
+            raise FencedFault(f"this worker is no member of its group any more: {error.str()}")
+        if error is not None:
+            log.warning("group membership: %s", error)
         return frozenset(self._mine)
 
     def commit(self, offsets: dict[int, int], *, wait: bool) -> bool:

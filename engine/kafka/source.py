@@ -5,6 +5,7 @@ An open transaction of a caller holds back what is behind it on its partition of
 
 import itertools
 import logging
+import time
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -18,6 +19,8 @@ from engine.partition.ports import Record
 
 log = logging.getLogger(__name__)
 
+TRIM_SECONDS = 5.0
+
 
 class KafkaCommandSource:
     """The group of ingresses of one app. One thread uses it."""
@@ -28,6 +31,9 @@ class KafkaCommandSource:
         self._topic = topics_of(settings.namespace, settings.app).commands
         self._sessions = itertools.count(1)
         self._ours: dict[int, int] = {}
+        self._positions: dict[int, int] = {}
+        self._trimmable: dict[int, int] = {}
+        self._trimmed_at = 0.0
         self._admin = AdminClient(settings.client())
         self._consumer = Consumer(
             settings.client(
@@ -83,9 +89,20 @@ class KafkaCommandSource:
         ]
         try:
             self._consumer.commit(offsets=places, asynchronous=True)
-            self._admin.delete_records([TopicPartition(self._topic, p, o) for p, o in positions.items()])
+            self._trim(positions)
         except KafkaException as problem:
             log.info("ingress offsets not committed: %s", problem)
+
+    def _trim(self, positions: dict[int, int]) -> None:
+        """Lets go what was committed a while ago: the newest commit is on its way, and might be lost."""
+        self._positions.update(positions)
+        if time.monotonic() - self._trimmed_at < TRIM_SECONDS:
+            return
+        self._trimmed_at = time.monotonic()
+        places = [TopicPartition(self._topic, p, o) for p, o in self._trimmable.items() if p in self._ours]
+        self._trimmable = dict(self._positions)
+        if places:
+            self._admin.delete_records(places)
 
     def restart(self) -> None:
         """See the port."""

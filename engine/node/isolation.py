@@ -1,4 +1,4 @@
-"""Runs activities one at a time in a process of their own, for a worker that has died too often.
+"""Runs each activity in a process that has no other, for a worker that has died too often.
 
 The death of that process is a failed attempt. What can't be carried into another process runs where it is
 called.
@@ -21,10 +21,15 @@ from engine.node.parent import die_with
 Outcome = Payload | Failure | None
 Attempt = Callable[[ActivityDefinition, RunActivity], Outcome]
 Finish = Callable[[RunActivity, int, Outcome], None]
+Item = tuple[ActivityDefinition, RunActivity, int]
+
+
+# Enough that activities which wait don't wait for each other, few enough for so many interpreters' memory.
+PROCESSES_MAX = 8
 
 
 class IsolatedRunner:
-    """One child process at a time, one attempt at a time: a death has one suspect."""
+    """A few child processes with one attempt at a time each: a death has one suspect."""
 
     def __init__(self, attempt: Attempt, finish: Finish) -> None:
         self._attempt = attempt
@@ -32,42 +37,41 @@ class IsolatedRunner:
         self._queue: queue.SimpleQueue[tuple[ActivityDefinition, RunActivity, int] | None] = (
             queue.SimpleQueue()
         )
-        self._thread: threading.Thread | None = None
-        self._process: ProcessPoolExecutor | None = None
+        self._threads: list[threading.Thread] = []
 
     def run(self, definition: ActivityDefinition, call: RunActivity, partition: int) -> None:
         """Begins an attempt, or has it wait for those before."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name="activity-isolated", daemon=True)
-            self._thread.start()
         self._queue.put((definition, call, partition))
+        if len(self._threads) < PROCESSES_MAX and self._queue.qsize():
+            name = f"activity-isolated-{len(self._threads)}"
+            thread = threading.Thread(target=self._serve, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def close(self) -> None:
         """Takes up nothing more."""
-        self._queue.put(None)
+        for _ in self._threads:
+            self._queue.put(None)
 
     def _serve(self) -> None:
-        while True:
-            item = self._queue.get()
-            if item is None:
-                break
+        process: ProcessPoolExecutor | None = None
+        while (item := self._queue.get()) is not None:
             definition, call, partition = item
-            self._finish(call, partition, self._outcome(definition, call))
-        if self._process is not None:
-            self._process.shutdown(wait=False, cancel_futures=True)
+            process = process or _new_process()
+            try:
+                outcome = process.submit(self._attempt, definition, call).result()
+            except BrokenProcessPool:
+                process = None
+                text = f"the process that ran activity {call.name!r} died with it"
+                outcome = failure_of("ActivityProcessDied", text)
+            except (pickle.PicklingError, AttributeError, TypeError):
+                outcome = self._attempt(definition, call)
+            self._finish(call, partition, outcome)
+        if process is not None:
+            process.shutdown(wait=False, cancel_futures=True)
 
-    def _outcome(self, definition: ActivityDefinition, call: RunActivity) -> Outcome:
-        if self._process is None:
-            # Forking a process full of threads and open logs would copy locks nobody can open any more.
-            context = multiprocessing.get_context("spawn")
-            self._process = ProcessPoolExecutor(
-                1, mp_context=context, initializer=die_with, initargs=(os.getpid(),)
-            )
-        try:
-            return self._process.submit(self._attempt, definition, call).result()
-        except BrokenProcessPool:
-            self._process = None
-            text = f"the process that ran activity {call.name!r} died with it"
-            return failure_of("ActivityProcessDied", text)
-        except (pickle.PicklingError, AttributeError, TypeError):
-            return self._attempt(definition, call)
+
+def _new_process() -> ProcessPoolExecutor:
+    # Forking a process full of threads and open logs would copy locks nobody can open any more.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, mp_context=context, initializer=die_with, initargs=(os.getpid(),))

@@ -196,7 +196,11 @@ class Owner:
             turns.take(record, batch)
             if self.status is OwnerStatus.CATCHING_UP and turns.next_offset >= self._catch_up_end:
                 self._go_live()
-        turns.clock.saw(records[-1].timestamp_ms, self._clock.monotonic_ms())
+        now_ms = self._clock.monotonic_ms()
+        if turns.early_at_ms is not None:
+            turns.clock.was_early(turns.early_at_ms, now_ms)
+            turns.early_at_ms = None
+        turns.clock.saw(records[-1].timestamp_ms, now_ms)
 
     def _go_live(self) -> None:
         self.status = OwnerStatus.LIVE
@@ -320,7 +324,7 @@ class Owner:
             self.lost_reason = f"{'doubt' if isinstance(result, Doubt) else 'fenced'}: {result.detail}"
             return
         now_ms = self._clock.monotonic_ms()
-        self.turns.clock.saw(result.timestamp_ms, now_ms)
+        self.turns.clock.saw_commit(result.timestamp_ms, now_ms)
         # The log is the truth and the store only its cache, so the store is written second: a crash between
         # these two is repaired by reading the history on from the store's position.
         puts, deletes = batch.store_changes()

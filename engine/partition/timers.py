@@ -9,13 +9,28 @@ from engine.model.effects import ArmTimer
 
 
 class BrokerClock:
-    """The broker's time, from the newest timestamp seen. It may step back, as the broker's own does."""
+    """The clock that stamps this partition's inbox, estimated from what it has stamped.
+
+    A record proves that the clock had come as far, never that it is no further: records are read late. That
+    it stepped back is proved only by a timer of our own that came too early. The history's broker has another
+    clock: believed where it ran ahead of this one, it would fire each timer again and again until its time.
+    """
 
     def __init__(self) -> None:
         self._ahead_ms: int | None = None
 
     def saw(self, timestamp_ms: int, monotonic_ms: int) -> None:
-        """A record with this broker timestamp came in now."""
+        """An inbox record with this timestamp came in now."""
+        ahead_ms = timestamp_ms - monotonic_ms
+        self._ahead_ms = ahead_ms if self._ahead_ms is None else max(self._ahead_ms, ahead_ms)
+
+    def saw_commit(self, timestamp_ms: int, monotonic_ms: int) -> None:
+        """A commit was stamped so: better than nothing, where nothing of the inbox was seen yet."""
+        if self._ahead_ms is None:
+            self.saw(timestamp_ms, monotonic_ms)
+
+    def was_early(self, timestamp_ms: int, monotonic_ms: int) -> None:
+        """A timer of ours was stamped so, before it was due: the estimate is ahead of the clock."""
         self._ahead_ms = timestamp_ms - monotonic_ms
 
     def now_ms(self, monotonic_ms: int) -> int | None:

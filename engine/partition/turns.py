@@ -76,6 +76,7 @@ class Turns:
         self._registry = context.registry
         self._run_activity = context.run_activity
         self.isolates_activities = False
+        self.early_at_ms: int | None = None
         self._marks = Marks(None)
         self._keys = KeyCount()
         self._is_dispatching = False
@@ -115,6 +116,8 @@ class Turns:
             self._dead_letter(batch, record, ef.Rejected(error.reason, error.detail), None)
             return
         turn = self._turn(command, record)
+        if turn.is_early and self._is_dispatching:
+            self.early_at_ms = record.timestamp_ms
         self._collect(turn, batch)
         if turn.rejected is not None:
             self._refused(batch, record, command, turn.rejected)
@@ -255,7 +258,7 @@ class Turns:
         return msgspec.structs.replace(
             last,
             batch=batch.number,
-            records=len(batch.records),
+            records=len(batch.records) + 1,
             offset=self.next_offset - 1,
             timestamp_ms=last.timestamp_ms if record is None else record.timestamp_ms,
             digest=last.digest if record is None else digest_of_record(record),

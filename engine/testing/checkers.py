@@ -23,6 +23,8 @@ from engine.testing.memory_broker import MemoryBroker, Violation
 from engine.testing.rederivation import derive_again
 from engine.testing.world import World
 
+FIRINGS_MAX = 8
+
 RunKey = tuple[str, str]
 Runs = dict[RunKey, dict[int, ev.Recorded]]
 
@@ -315,6 +317,21 @@ def check_ends(world: World) -> int:
     return count
 
 
+def check_timers(world: World) -> int:
+    """I12: no timer is fired over and over: a few times for each claim and each step of a clock at most."""
+    broker = world.broker
+    allowed = FIRINGS_MAX + 3 * world.faults.counts["clock step"]
+    fired: Counter[tuple[int, bytes]] = Counter()
+    for partition, journal in enumerate(broker.inbox_journal):
+        for record in journal:
+            if record.value is not None and avro.kind_of(record.value) == cm.FireTimer.__name__:
+                fired[(partition, record.value)] += 1
+    for (partition, value), count in fired.items():
+        if count > allowed + 2 * broker.epochs[partition][0]:
+            raise Violation(f"I12: {avro.decode_command(value)} was appended {count} times")
+    return len(fired)
+
+
 def check_damage(world: World) -> int:
     """I8: no owner found the log damaged, for it was not."""
     for process in world.processes:
@@ -328,6 +345,7 @@ CHECKERS: dict[str, Callable[[World], int]] = {
     "checkpoints are one chain": check_checkpoints,
     "runs are whole": check_runs,
     "inputs count once": check_inputs,
+    "timers do not spin": check_timers,
     "states are folds": check_states,
     "code replays": check_replay,
     "derived again": check_rederivation,

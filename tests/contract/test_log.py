@@ -230,13 +230,8 @@ def test_polling_an_offset_that_is_gone_is_damage_and_harms_no_other_partition(o
     owner.log.follow(claim, appended[0].offset)
     owner.log.append(append_of(1, 7))
 
-    def poll_until_fault() -> bool:
-        try:
-            owner.tick()
-        except LogDamagedFault:
-            return True
-        return False
-
-    owner.wait_until(poll_until_fault)
+    with pytest.raises(LogDamagedFault) as raised:
+        owner.wait_until(lambda: False)
+    assert raised.value.partition == 0
     owner.log.release(claim)
     assert values_of(owner.poll_records(1)) == [b"7"]

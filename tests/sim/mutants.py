@@ -21,6 +21,7 @@ from engine.partition.marks import Marks, Verdict
 from engine.partition.outbox import Outbox
 from engine.partition.owner import Owner
 from engine.partition.seats import Seats
+from engine.partition.timers import BrokerClock
 from engine.partition.turns import Turns
 from engine.testing.memory_broker import MemoryBroker
 
@@ -310,6 +311,36 @@ def _torn_only_put_back() -> Patch:
     return _replace(torn_module, "_mended_run", make)
 
 
+def _history_clock_believed() -> Patch:
+    def believe(self: BrokerClock, timestamp_ms: int, monotonic_ms: int) -> None:
+        self._ahead_ms = timestamp_ms - monotonic_ms
+
+    return mock.patch.object(BrokerClock, "saw_commit", believe)
+
+
+def _new_run_inherits_time() -> Patch:
+    def make(begin: Any) -> Any:
+        def inheriting(self: Any, seat: Any, *args: Any) -> None:
+            begin(self, seat, *args)
+            if seat.state is not None:
+                self._now_ms = max(self._now_ms, seat.state.last_event_at_ms)
+
+        return inheriting
+
+    return _replace(turn._TurnTaker, "__init__", make)
+
+
+def _stub_lost_on_reuse() -> Patch:
+    def make(changes: Any) -> Any:
+        def deleting(self: Batch) -> Any:
+            puts, _ = changes(self)
+            return puts, list(self._deletes)
+
+        return deleting
+
+    return _replace(Batch, "store_changes", make)
+
+
 MUTANTS: dict[str, Callable[[], Patch]] = {
     "no source dedup": _no_source_dedup,
     "source gap ignored": _gap_ignored,
@@ -319,6 +350,9 @@ MUTANTS: dict[str, Callable[[], Patch]] = {
     "torn records taken in": _torn_taken_in,
     "torn records not put back": _torn_not_put_back,
     "torn runs put back in part": _torn_only_put_back,
+    "history's clock believed": _history_clock_believed,
+    "new run inherits the old one's time": _new_run_inherits_time,
+    "stub lost on reuse": _stub_lost_on_reuse,
     "call id ignored": _call_id_ignored,
     "attempt ignored": _attempt_ignored,
     "timer fires early": _fires_early,
@@ -336,4 +370,9 @@ MUTANTS: dict[str, Callable[[], Patch]] = {
     "saved events lost": _saved_events_lost,
     "held events reversed": _held_in_reverse,
     "stale store believed": _stale_store_believed,
+}
+
+# Bugs that need a rare meeting of faults are looked for where those are common.
+FOCUS: dict[str, tuple[str, ...]] = {
+    "torn runs put back in part": ("commit torn", "crash", "store deleted", "store stale", "compaction"),
 }

@@ -15,7 +15,7 @@ import msgspec
 from engine.testing.faults import RATES_MAX
 from engine.testing.simulation import Report, simulate
 from engine.testing.world import Plan
-from tests.sim.mutants import MUTANTS
+from tests.sim.mutants import FOCUS, MUTANTS
 
 SEEDS_PER_MUTANT = 500
 COUNTED = (
@@ -44,7 +44,7 @@ def killed_by(mutant: str, seeds: range) -> tuple[int, BaseException] | None:
     """The first seed that notices the planted bug, and by what."""
     with MUTANTS[mutant]():
         for seed in seeds:
-            error = failure_of(Plan(seed=seed))
+            error = failure_of(Plan(seed=seed, focus=FOCUS.get(mutant, ())))
             if error is not None:
                 return seed, error
     return None
