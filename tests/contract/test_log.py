@@ -2,6 +2,8 @@
 
 import threading
 
+import pytest
+
 from engine.core.limits import RECORD_BYTES_MAX
 from engine.errors import LogDamagedFault
 from engine.partition.ports import Append, Appended, Commit, Committed, Record
