@@ -24,7 +24,7 @@ Finish = Callable[[RunActivity, int, Outcome], None]
 Item = tuple[ActivityDefinition, RunActivity, int]
 
 
-# Enough that activities which wait don't wait for each other, few enough for so many interpreters' memory.
+# Activities that sleep need not wait for each other, and so many interpreters still fit in memory.
 PROCESSES_MAX = 8
 
 

@@ -61,7 +61,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bin folder of an environment with the wheel, and its dependencies from where the tests have them."""
+    """The bin folder of an environment with the wheel; its dependencies are those of the tests."""
     folder = tmp_path_factory.mktemp("project")
     venv.create(folder / "env", with_pip=False, symlinks=True)
     binaries = folder / "env" / "bin"
