@@ -196,11 +196,7 @@ class Owner:
             turns.take(record, batch)
             if self.status is OwnerStatus.CATCHING_UP and turns.next_offset >= self._catch_up_end:
                 self._go_live()
-        now_ms = self._clock.monotonic_ms()
-        if turns.early_at_ms is not None:
-            turns.clock.was_early(turns.early_at_ms, now_ms)
-            turns.early_at_ms = None
-        turns.clock.saw(records[-1].timestamp_ms, now_ms)
+        turns.clock.saw(records[-1].timestamp_ms, self._clock.monotonic_ms())
 
     def _go_live(self) -> None:
         self.status = OwnerStatus.LIVE

@@ -17,10 +17,14 @@ class BrokerClock:
     """
 
     def __init__(self) -> None:
+        # When a timer of ours was stamped, of late, that came before it was due.
+        self.early_at_ms: int | None = None
         self._ahead_ms: int | None = None
 
     def saw(self, timestamp_ms: int, monotonic_ms: int) -> None:
         """An inbox record with this timestamp came in now."""
+        if self.early_at_ms is not None:
+            self._ahead_ms, self.early_at_ms = self.early_at_ms - monotonic_ms, None
         ahead_ms = timestamp_ms - monotonic_ms
         self._ahead_ms = ahead_ms if self._ahead_ms is None else max(self._ahead_ms, ahead_ms)
 
@@ -28,10 +32,6 @@ class BrokerClock:
         """A commit was stamped so: better than nothing, where nothing of the inbox was seen yet."""
         if self._ahead_ms is None:
             self.saw(timestamp_ms, monotonic_ms)
-
-    def was_early(self, timestamp_ms: int, monotonic_ms: int) -> None:
-        """A timer of ours was stamped so, before it was due: the estimate is ahead of the clock."""
-        self._ahead_ms = timestamp_ms - monotonic_ms
 
     def now_ms(self, monotonic_ms: int) -> int | None:
         """The broker's time now; None while nothing was ever seen."""

@@ -76,7 +76,6 @@ class Turns:
         self._registry = context.registry
         self._run_activity = context.run_activity
         self.isolates_activities = False
-        self.early_at_ms: int | None = None
         self._marks = Marks(None)
         self._keys = KeyCount()
         self._is_dispatching = False
@@ -117,7 +116,7 @@ class Turns:
             return
         turn = self._turn(command, record)
         if turn.is_early and self._is_dispatching:
-            self.early_at_ms = record.timestamp_ms
+            self.clock.early_at_ms = record.timestamp_ms
         self._collect(turn, batch)
         if turn.rejected is not None:
             self._refused(batch, record, command, turn.rejected)

@@ -8,15 +8,18 @@ import pytest
 from engine.embedded import EmbeddedLog
 from tests.contract.harness import Driver, EmbeddedHarness, LogHarness
 from tests.contract.kafka_harness import KafkaHarness
+from tests.contract.memory_harness import MemoryHarness
 
 
 def _made(kind: str, request: pytest.FixtureRequest, directory: Path) -> LogHarness:
     if kind == "embedded":
         return EmbeddedHarness(directory)
+    if kind == "memory":
+        return MemoryHarness()
     return KafkaHarness(request.getfixturevalue("bootstrap_servers"))
 
 
-@pytest.fixture(params=["embedded", "kafka"])
+@pytest.fixture(params=["memory", "embedded", "kafka"])
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LogHarness]:
     """A new log of each kind."""
     made = _made(request.param, request, tmp_path / "log")

@@ -85,8 +85,9 @@ def _cache_before_log() -> Patch:
             batch, _ = self._in_flight
             position = self._store.position()
             if position is not None:
-                puts, deletes = batch.store_changes()
-                self._store.write(puts, deletes, position)
+                end = self._log._broker.history[self.claim.partition].end  # type: ignore[attr-defined]
+                ahead = _with(position, history_position=end, checkpoint=self._encoded)
+                self._store.write(*batch.store_changes(), ahead)
 
         return eager
 

@@ -17,10 +17,14 @@ from engine.testing.world import Plan, World
 
 
 def world_at_work() -> World:
-    world = World(Plan(seed=3, is_quiet=True))
+    world = World(Plan(seed=3, is_quiet=True, clients=12))
     world.begin()
-    while sum(topic.end for topic in world.broker.inbox) < 40:
+    for _ in range(2_000):
         world.step()
+        if sum(topic.end for topic in world.broker.inbox) >= 40:
+            break
+    else:
+        pytest.fail("too little work to damage")
     for process in world.processes:
         if process is not None:
             process.die()
