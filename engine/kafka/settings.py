@@ -3,6 +3,7 @@
 Whatever librdkafka can be told passes through; what correctness rests on does not.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,8 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
             "socket.keepalive.enable": True,
             "reconnect.backoff.ms": 20,
             "reconnect.backoff.max.ms": 1_000,
+            # Its lines go where ours go, and in our form; unread ones of a closed client go nowhere.
+            "logger": logging.getLogger("engine.librdkafka"),
         }
         config.update(self.extra)
         config.update(
