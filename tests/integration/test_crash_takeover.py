@@ -62,7 +62,7 @@ def test_a_supervisor_restarts_a_killed_child_in_its_slot(subject: AppUnderTest)
     print(f"\na killed child owned its partitions again after {back:.2f} s", file=sys.stderr)
 
     assert again["process"] != victim["process"]
-    # A worker is ready with what it owns then: the first of two may be before the group has divided the partitions.
+    # A worker is ready with what it owns then: the first of two may own more than after the second came.
     assert again["member"] == victim["member"]
     assert set(again["partitions"]) <= set(victim["partitions"])
     assert again["process"] in answers
