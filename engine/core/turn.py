@@ -253,24 +253,26 @@ class _TurnTaker:
             inbox_offset=self._moment.offset,
             event=event,
         )
-        ending = dict(state.children) if state is not None and type(event) is ev.InstanceTerminated else {}
+        if type(event) is ev.InstanceTerminated and event.recursive and state is not None:
+            # Before the event is applied, for an ended run knows of no open children.
+            for child in state.children.values():
+                self._send(terminate_child(state, child.event.instance_id, event.output))
         seat.state = state = apply(state, seat.instance_id, recorded)
         self.turn.recorded.append(recorded)
-        if state.sequence == 1:
-            seat.execution = Execution(self._registry, seat.instance_id)
-        if seat.execution is not None:
-            seat.execution.observe(recorded)
+        execution = seat.execution
+        if recorded.sequence == 1:
+            execution = seat.execution = Execution(self._registry, seat.instance_id)
+        if execution is not None:
+            execution.observe(recorded)
         follow = FOLLOW.get(type(event))
         if follow is not None:
             self.turn.effects.extend(follow(state, recorded))
-        if ending and isinstance(event, ev.InstanceTerminated) and event.recursive:
-            for child in ending.values():
-                self._send(terminate_child(state, child.event.instance_id, event.output))
 
     def _drain(self) -> None:
         """Records what the code asks for until it is quiet."""
-        while self.seat.execution is not None:
-            action = self.seat.execution.next_action()
+        seat = self.seat
+        while seat.execution is not None:
+            action = seat.execution.next_action()
             if action is None:
                 return
             if type(action) is ac.ContinueAsNew:

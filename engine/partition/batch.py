@@ -53,13 +53,17 @@ class Batch:
         """Whether there is nothing to commit but the wish to."""
         return not (self.records or self.inputs or self.dead_letters)
 
-    def add_event(self, run: RunKey, sequence: int, record: tuple[bytes, bytes]) -> None:
-        """One event, as it goes into history."""
-        self.records.append(record)
-        self.size += len(record[1])
+    def events_of(self, run: RunKey) -> list[tuple[int, bytes]]:
+        """Where this commit's events of a run are kept for the store, by number."""
         events = self._events.get(run)
         if events is None:
             events = self._events[run] = []
+        return events
+
+    def add_event(self, events: list[tuple[int, bytes]], sequence: int, record: tuple[bytes, bytes]) -> None:
+        """One event, as it goes into history; `events` is what `events_of` its run gave."""
+        self.records.append(record)
+        self.size += len(record[1])
         events.append((sequence, record[1]))
 
     def add_message(self, target: int, message: OutMessage) -> None:

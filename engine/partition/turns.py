@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from engine.codec import avro
-from engine.codec.topics import IngressSource, history_key, partition_of
+from engine.codec.topics import IngressSource, partition_of
 from engine.core.apply import account, key_digest
 from engine.core.consequences import open_effects
 from engine.core.decide import Seat
@@ -144,19 +144,7 @@ class Turns:
         seat, state = turn.seat, turn.seat.state
         self.counters.turns += 1
         past_sums: dict[str, int] = {}
-        for recorded in turn.recorded:
-            run_id, sequence = recorded.run_id, recorded.sequence
-            key = history_key(seat.instance_id, run_id, sequence)
-            value = avro.encode_event(seat.instance_id, recorded)
-            digest = key_digest(key, value)
-            self._keys.add(digest)
-            batch.add_event((seat.instance_id, run_id), sequence, (key, value))
-            if state is not None and run_id == state.run_id:
-                account(state, len(value), digest)
-            else:
-                past_sums[run_id] = past_sums.get(run_id, 0) + digest
-            if type(recorded.event) is InstanceStalled:
-                self.counters.stalls += 1
+        self._collect_events(turn, batch, past_sums)
         if state is not None and state.is_finished and turn.recorded:
             batch.finish_run(stub_of(state))
         for effect in turn.effects:
@@ -165,6 +153,26 @@ class Turns:
             self.counters.events += len(turn.recorded)
             batch.touched.add(seat.instance_id)
             self.seats.touched(seat, batch.number)
+
+    def _collect_events(self, turn: Turn, batch: Batch, past_sums: dict[str, int]) -> None:
+        """Each event as a record, and its term in the sums. `past_sums` takes those of runs that are over."""
+        instance_id, state, run_id = turn.seat.instance_id, turn.seat.state, ""
+        prefix, events = "", []
+        for recorded in turn.recorded:
+            if recorded.run_id != run_id:
+                run_id = recorded.run_id
+                prefix, events = f"{instance_id}|{run_id}|", batch.events_of((instance_id, run_id))
+            key = f"{prefix}{recorded.sequence}".encode()
+            value = avro.encode_event(instance_id, recorded)
+            digest = key_digest(key, value)
+            self._keys.add(digest)
+            batch.add_event(events, recorded.sequence, (key, value))
+            if state is not None and run_id == state.run_id:
+                account(state, len(value), digest)
+            else:
+                past_sums[run_id] = past_sums.get(run_id, 0) + digest
+            if type(recorded.event) is InstanceStalled:
+                self.counters.stalls += 1
 
     # --- effects ---
 
