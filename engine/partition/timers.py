@@ -6,6 +6,7 @@ A heap that may hold entries nobody needs any more; firing checks them.
 import heapq
 
 from engine.model.effects import ArmTimer
+from engine.model.state import InstanceState
 
 
 class BrokerClock:
@@ -66,3 +67,16 @@ class Timers:
     def next_due_ms(self) -> int | None:
         """When the next one is due."""
         return self._heap[0][0] if self._heap else None
+
+
+def is_wanted(state: InstanceState, timer: ArmTimer) -> bool:
+    """Whether the run still waits for this timer, and for this time of it."""
+    if state.run_id != timer.run_id:
+        return False
+    activity, child = state.activities.get(timer.timer), state.children.get(timer.timer)
+    due = (
+        state.timers.get(timer.timer),
+        activity.retry_at_ms if activity is not None else None,
+        child.retry_at_ms if child is not None else None,
+    )
+    return timer.due_at_ms in due

@@ -30,14 +30,14 @@ from engine.model import effects as ef
 from engine.model.checkpoint import Checkpoint, PurgeProgress
 from engine.model.events import InputDeferred, InstanceStalled, Recorded
 from engine.model.ids import run_id_of_continuation, run_id_of_start
-from engine.model.state import InstanceState, stub_of
+from engine.model.state import stub_of
 from engine.partition.batch import Batch, KeyCount, digest_of_record
 from engine.partition.context import OwnerContext
 from engine.partition.marks import Marks, Verdict, source_of
 from engine.partition.outbox import Outbox
 from engine.partition.ports import Append, DeadLetter, Identity, Record
 from engine.partition.seats import Seats
-from engine.partition.timers import BrokerClock, Timers
+from engine.partition.timers import BrokerClock, Timers, is_wanted
 
 # Refusals that nobody outside has to hear of: a result or timer that came too late, or twice.
 _SILENT = frozenset({ef.Reason.UNKNOWN_CALL, ef.Reason.SUPERSEDED})
@@ -301,7 +301,7 @@ class Turns:
         appends: list[Append] = []
         for timer in self.timers.take_due(broker_now_ms, count_max):
             seat = self.seats.seat(timer.instance_id)
-            if seat.state is None or not _wants(seat.state, timer):
+            if seat.state is None or not is_wanted(seat.state, timer):
                 continue
             self.counters.timers_fired += 1
             command = cm.FireTimer(
@@ -368,18 +368,6 @@ class Turns:
     def close(self) -> None:
         """Lets every generator end."""
         self.seats.close()
-
-
-def _wants(state: InstanceState, timer: ef.ArmTimer) -> bool:
-    if state.run_id != timer.run_id:
-        return False
-    activity, child = state.activities.get(timer.timer), state.children.get(timer.timer)
-    due = (
-        state.timers.get(timer.timer),
-        activity.retry_at_ms if activity is not None else None,
-        child.retry_at_ms if child is not None else None,
-    )
-    return timer.due_at_ms in due
 
 
 def _deferred(history: list[Recorded]) -> list[bytes]:
