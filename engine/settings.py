@@ -64,8 +64,12 @@ class Settings:
 
     # --- the app and its Kafka ---
 
-    app: str = _setting("", "The app whose instances are run: the middle part of its topics' names.")
-    bootstrap_servers: str = _setting("localhost:9092", "Where Kafka is: host:port, several with commas.")
+    app: str = _setting(
+        "", "Required. The app whose instances are run: the middle part of its topics' names."
+    )
+    bootstrap_servers: str = _setting(
+        "", "Where Kafka is: host:port, several with commas. Required, here or in --config."
+    )
     config: str = _setting(
         "", "A file of name=value lines for the Kafka client: security, credentials, buffers.", unit="path"
     )

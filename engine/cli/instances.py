@@ -8,7 +8,7 @@ import click
 from engine.cli.options import JSON, TIME, LogOptions, example, format_option, log_options, timeout_option
 from engine.cli.show import printable, show_history, show_json, show_state, show_states
 from engine.client import WorkflowState, WorkflowStatus
-from engine.errors import InstanceNotFoundError
+from engine.client.errors import no_instance
 from engine.model.failure import Payload
 
 REFUSED_EXIT = 1
@@ -32,7 +32,7 @@ def start(log: LogOptions, workflow: str, payload: Payload | None, form: str, **
     """Start a run of WORKFLOW and print its instance id.
 
     The id is printed once the command is durable. An instance that is still active refuses a second
-    start: then the dead letters say so.
+    start: `engine deadletter list` says so.
     """
     instance_id: str | None = values["instance_id"]
     start_at: datetime | None = values["start_at"]
@@ -60,7 +60,10 @@ def start(log: LogOptions, workflow: str, payload: Payload | None, form: str, **
 @format_option
 @log_options
 def raise_(log: LogOptions, instance_id: str, event: str, data: Payload | None, form: str) -> None:
-    """Bring the external event EVENT to INSTANCE. It waits there until the workflow asks for it."""
+    """Bring the external event EVENT to INSTANCE. It waits there until the workflow asks for it.
+
+    A refusal, such as for an instance that does not exist, is found by `engine deadletter list`.
+    """
     with log.open_client() as client:
         client.raise_workflow_event(instance_id, event, data=data)
     _show_sent("raise", instance_id, form)
@@ -76,7 +79,10 @@ def raise_(log: LogOptions, instance_id: str, event: str, data: Payload | None, 
 @format_option
 @log_options
 def terminate(log: LogOptions, instance_id: str, output: Payload | None, form: str, **values: Any) -> None:
-    """End INSTANCE where it stands. What its activities do at the moment is not undone."""
+    """End INSTANCE where it stands. What its activities do at the moment is not undone.
+
+    A refusal, such as for an instance that does not exist, is found by `engine deadletter list`.
+    """
     with log.open_client() as client:
         client.terminate_workflow(instance_id, output=output, recursive=values["recursive"])
     _show_sent("terminate", instance_id, form)
@@ -91,7 +97,10 @@ def terminate(log: LogOptions, instance_id: str, output: Payload | None, form: s
 @format_option
 @log_options
 def suspend(log: LogOptions, instance_id: str, reason: str | None, form: str) -> None:
-    """Run none of INSTANCE's workflow code until it is resumed. What arrives meanwhile is recorded."""
+    """Run none of INSTANCE's workflow code until it is resumed. What arrives meanwhile is recorded.
+
+    A refusal, such as for an instance that does not exist, is found by `engine deadletter list`.
+    """
     with log.open_client() as client:
         client.pause_workflow(instance_id, reason=reason)
     _show_sent("suspend", instance_id, form)
@@ -103,7 +112,10 @@ def suspend(log: LogOptions, instance_id: str, reason: str | None, form: str) ->
 @format_option
 @log_options
 def resume(log: LogOptions, instance_id: str, reason: str | None, form: str) -> None:
-    """Let the suspended INSTANCE go on with what arrived meanwhile."""
+    """Let the suspended INSTANCE go on with what arrived meanwhile.
+
+    A refusal, such as for an instance that does not exist, is found by `engine deadletter list`.
+    """
     with log.open_client() as client:
         client.resume_workflow(instance_id, reason=reason)
     _show_sent("resume", instance_id, form)
@@ -116,7 +128,10 @@ def resume(log: LogOptions, instance_id: str, reason: str | None, form: str) -> 
 @format_option
 @log_options
 def purge(log: LogOptions, instance_id: str, form: str, **values: Any) -> None:
-    """Remove the finished INSTANCE and its history for good."""
+    """Remove the finished INSTANCE and its history for good.
+
+    A refusal, such as for an instance that does not exist, is found by `engine deadletter list`.
+    """
     with log.open_client() as client:
         client.purge_workflow(instance_id, recursive=values["recursive"], force=values["force"])
     _show_sent("purge", instance_id, form)
@@ -131,8 +146,7 @@ def get(log: LogOptions, instance_id: str, form: str) -> None:
     with log.open_client() as client:
         state = client.get_workflow_state(instance_id)
     if state is None:
-        message = f"expected an instance {instance_id!r}, but there is none on record"
-        raise InstanceNotFoundError(message)
+        raise no_instance(instance_id)
     show_state(state, form)
 
 

@@ -30,7 +30,10 @@ EXIT_CODES = {
 
 # Imported only when asked for: they bring the whole engine with them, and a client should start at once.
 _LATE_COMMANDS = {
-    "worker": ("engine.cli.worker", "engine worker shop.orders:app --app orders"),
+    "worker": (
+        "engine.cli.worker",
+        "engine worker shop.orders:app --app orders --bootstrap-servers localhost:9092",
+    ),
     "dev": ("engine.cli.dev", "engine dev shop.orders:app"),
 }
 
@@ -96,7 +99,8 @@ def cli() -> None:
     """Durable workflows on Kafka, or on a directory without one.
 
     Every option named [env var: …] can be set by that variable. Without --bootstrap-servers all commands
-    speak to the embedded log in --dir, the one that `engine dev` runs on.
+    but `worker` and `topics`, which require it, speak to the embedded log in --dir, the one that
+    `engine dev` runs on.
     """
 
 

@@ -1,5 +1,6 @@
 """Which log a command speaks to, and how its values are read. Connects only when a command asks for it."""
 
+import logging
 import re
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import msgspec
 from typing_extensions import override
 
 from engine.client import WorkflowClient
+from engine.codec.jsonform import BOM, json_fault
 from engine.errors import ConfigurationError
 from engine.kafka.settings import KafkaSettings, load_properties
 from engine.model.failure import Payload
@@ -22,8 +24,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 BOOTSTRAP_PROPERTY = "bootstrap.servers"
 PARTITIONS = KafkaSettings(bootstrap_servers="", app="").partitions
 FORMATS = ("table", "json")
+EMBEDDED_DIRECTORY = Path(".engine")
 _RELATIVE = re.compile(r"\+([0-9]{1,9})(s|m|h|d)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+# A command says what went wrong in a line of its own: without a handler Python would print librdkafka's too.
+logging.getLogger("engine.librdkafka").addHandler(logging.NullHandler())
 
 
 class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +51,7 @@ class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
                 )
                 raise ConfigurationError(message)
             return WorkflowClient.embedded(self.directory)
-        self.check_kafka()
+        check_kafka(self.bootstrap_servers, self.app)
         return WorkflowClient.kafka(
             bootstrap_servers=self.bootstrap_servers,
             app=self.app,
@@ -55,7 +61,7 @@ class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def kafka_settings(self, *, is_dev: bool, partitions: int) -> KafkaSettings:
         """For the administration of topics. Raises UsageError where no Kafka is named."""
-        self.check_kafka()
+        check_kafka(self.bootstrap_servers, self.app)
         return KafkaSettings(
             bootstrap_servers=self.bootstrap_servers,
             app=self.app,
@@ -66,18 +72,28 @@ class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
             extra=self.properties,
         )
 
-    def check_kafka(self) -> None:
-        """Raises UsageError where it isn't said which Kafka, or which app on it."""
-        if not self.bootstrap_servers:
-            message = "expected --bootstrap-servers (or ENGINE_BOOTSTRAP_SERVERS), but no Kafka is named"
-            raise click.UsageError(message)
-        if not self.app:
-            message = "expected --app (or ENGINE_APP), but no app is named"
-            raise click.UsageError(message)
+
+def check_kafka(bootstrap_servers: str, app: str) -> None:
+    """Raises UsageError where it isn't said which Kafka, or which app on it."""
+    if not bootstrap_servers:
+        message = "expected --bootstrap-servers (or ENGINE_BOOTSTRAP_SERVERS), but no Kafka is named"
+        raise click.UsageError(message)
+    if not app:
+        message = "expected --app (or ENGINE_APP), but no app is named"
+        raise click.UsageError(message)
 
 
 def log_options(command: F) -> F:
-    """Decorator: the options that name the log; the command gets them as `log`."""
+    """Decorator: the options that name the log, on Kafka or embedded; the command gets them as `log`."""
+    return _with_log(command, (_APP, _NAMESPACE, _SERVERS, _CONFIG, _DIRECTORY))
+
+
+def kafka_options(command: F) -> F:
+    """Decorator: the same for what there is on Kafka only."""
+    return _with_log(command, (_APP, _NAMESPACE, _SERVERS_REQUIRED, _CONFIG))
+
+
+def _with_log(command: F, options: tuple[Callable[[Any], Any], ...]) -> F:
 
     @wraps(command)
     def with_log(*args: Any, **values: Any) -> Any:
@@ -89,53 +105,56 @@ def log_options(command: F) -> F:
             namespace=values.pop("namespace"),
             bootstrap_servers=values.pop("bootstrap_servers") or servers,
             properties=properties,
-            directory=values.pop("directory"),
+            directory=values.pop("directory", EMBEDDED_DIRECTORY),
         )
         return command(*args, log=log, **values)
 
     decorated: Any = with_log
-    for option in reversed(_LOG_OPTIONS):
+    for option in reversed(options):
         decorated = option(decorated)
     result: F = decorated
     return result
 
 
-_LOG_OPTIONS = (
-    click.option("--app", default="", envvar="ENGINE_APP", show_envvar=True, help="The app that is meant."),
-    click.option(
-        "--namespace",
-        default="wf",
-        envvar="ENGINE_NAMESPACE",
-        show_default=True,
-        show_envvar=True,
-        help="The first part of all topics' names.",
-    ),
-    click.option(
+def _servers_option(prose: str) -> Callable[[Any], Any]:
+    return click.option(
         "--bootstrap-servers",
         default="",
         envvar="ENGINE_BOOTSTRAP_SERVERS",
         show_envvar=True,
         metavar="HOST:PORT",
-        help="Where Kafka is, several with commas. Without it: the embedded log in --dir.",
-    ),
-    click.option(
-        "--config",
-        default="",
-        envvar="ENGINE_CONFIG",
-        show_envvar=True,
-        metavar="PATH",
-        help="A file of name=value lines for the Kafka client: security, credentials.",
-    ),
-    click.option(
-        "--dir",
-        "directory",
-        type=click.Path(file_okay=False, path_type=Path),
-        default=Path(".engine"),
-        envvar="ENGINE_DIR",
-        show_default=True,
-        show_envvar=True,
-        help="The directory of the embedded log.",
-    ),
+        help=f"Where Kafka is, several with commas. {prose}",
+    )
+
+
+_APP = click.option("--app", default="", envvar="ENGINE_APP", show_envvar=True, help="The app that is meant.")
+_NAMESPACE = click.option(
+    "--namespace",
+    default="wf",
+    envvar="ENGINE_NAMESPACE",
+    show_default=True,
+    show_envvar=True,
+    help="The first part of all topics' names.",
+)
+_SERVERS = _servers_option("Without it: the embedded log in --dir.")
+_SERVERS_REQUIRED = _servers_option("Required, here or in --config.")
+_CONFIG = click.option(
+    "--config",
+    default="",
+    envvar="ENGINE_CONFIG",
+    show_envvar=True,
+    metavar="PATH",
+    help="A file of name=value lines for the Kafka client: security, credentials.",
+)
+_DIRECTORY = click.option(
+    "--dir",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=EMBEDDED_DIRECTORY,
+    envvar="ENGINE_DIR",
+    show_default=True,
+    show_envvar=True,
+    help="The directory of the embedded log.",
 )
 
 format_option = click.option(
@@ -176,16 +195,18 @@ class JsonPayload(click.ParamType):  # type: ignore[type-arg]  # generic in newe
         """See click."""
         if isinstance(value, Payload):
             return value
-        text = self._read(value, param, ctx)
+        # Some editors and shells put it before a text; JSON has none.
+        text = self._read(value, param, ctx).removeprefix(BOM)
         try:
             msgspec.json.decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             option = param.opts[0] if isinstance(param, click.Option) else "the argument"
             if value == "-" or value.startswith("@"):
-                self.fail(f"expected JSON in {value!r}, but {error}", param, ctx)
+                self.fail(f"expected JSON in {value!r}, but {json_fault(error)}", param, ctx)
             self.fail(
-                f"expected JSON, but got {value!r:.100} ({error}); a string needs its own quotes: "
-                f'{option} \'"tea"\', an object: {option} \'{{"item": "tea"}}\', a file: {option} @in.json',
+                f"expected JSON, but got {value!r:.100} ({json_fault(error)}); "
+                f"a string needs its own quotes: {option} '\"tea\"', "
+                f'an object: {option} \'{{"item": "tea"}}\', a file: {option} @in.json',
                 param,
                 ctx,
             )

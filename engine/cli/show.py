@@ -16,6 +16,9 @@ from engine.client.state import utc
 
 PIPE_WIDTH = 500
 TEXT_SHOWN_MAX = 400
+KEY_SHOWN_MAX = 80
+DETAIL_SHOWN_MAX = 200
+VALUE_BYTES_LISTED = 256
 CUT = "…"
 _SHOWN_UNLESS_ZERO = frozenset({"depth", "saved_events"})
 
@@ -143,13 +146,13 @@ def what(event: WorkflowHistoryEvent) -> str:
         else:
             shown.append(f"{name}={json.dumps(value, ensure_ascii=False)}")
     text = " ".join(shown)
-    return text if len(text) <= TEXT_SHOWN_MAX else text[:TEXT_SHOWN_MAX] + CUT
+    return _cut(text, TEXT_SHOWN_MAX)
 
 
 def show_dead_letters(letters: Sequence[DeadLetterEntry], form: str) -> None:
-    """Dead letters, one a line."""
+    """Dead letters, one a line, cut so that one of them doesn't fill the screen."""
     if form == "json":
-        show_json([dead_letter_to_json(letter) for letter in letters])
+        show_json([dead_letter_to_json(letter, VALUE_BYTES_LISTED) for letter in letters])
         return
     show_table(
         ("place", "refused (UTC)", "key", "reason", "detail"),
@@ -157,9 +160,9 @@ def show_dead_letters(letters: Sequence[DeadLetterEntry], form: str) -> None:
             (
                 place_of(letter),
                 time_text(utc(letter.refused_at_ms)),
-                _text_of(letter.key),
+                _cut(_text_of(letter.key), KEY_SHOWN_MAX),
                 letter.reason,
-                letter.detail,
+                _cut(letter.detail, DETAIL_SHOWN_MAX),
             )
             for letter in letters
         ),
@@ -179,23 +182,33 @@ def show_dead_letter(letter: DeadLetterEntry, form: str) -> None:
             ("reason", letter.reason),
             ("detail", letter.detail),
             ("key", _text_of(letter.key)),
-            ("value", _text_of(letter.value)),
-            ("value (hex)", letter.value.hex()),
+            ("value", _utf8(letter.value)),
+            ("value (hex)", letter.value.hex() if _utf8(letter.value) is None else None),
         ]
     )
 
 
-def dead_letter_to_json(letter: DeadLetterEntry) -> dict[str, Any]:
-    """A dead letter as values that JSON has; the bytes in hexadecimal."""
+def dead_letter_to_json(letter: DeadLetterEntry, value_bytes_max: int | None = None) -> dict[str, Any]:
+    """A dead letter as values that JSON has: bytes as text where they are UTF-8, else in hexadecimal."""
     return {
         "place": place_of(letter),
         "refused_at": time_text(utc(letter.refused_at_ms)),
         "source": letter.source,
         "reason": letter.reason,
         "detail": letter.detail,
-        "key": _text_of(letter.key),
-        "value_hex": letter.value.hex(),
+        **_bytes_to_json("key", letter.key, value_bytes_max),
+        **_bytes_to_json("value", letter.value, value_bytes_max),
+        "value_bytes": len(letter.value),
     }
+
+
+def _bytes_to_json(name: str, data: bytes, bytes_max: int | None) -> dict[str, str | None]:
+    """Always both fields, one of them null; only the first `bytes_max` bytes."""
+    shown = data[:bytes_max]
+    if _utf8(data) is None:
+        return {name: None, f"{name}_hex": shown.hex()}
+    # Only a character that the cut halves is ignored.
+    return {name: shown.decode("utf-8", "ignore"), f"{name}_hex": None}
 
 
 def place_of(letter: DeadLetterEntry) -> str:
@@ -210,3 +223,15 @@ def time_text(at: Any) -> str:
 
 def _text_of(data: bytes) -> str:
     return data.decode("utf-8", "backslashreplace")
+
+
+def _utf8(data: bytes) -> str | None:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _cut(text: str, characters_max: int) -> str:
+    text = printable(text)
+    return text if len(text) <= characters_max else text[:characters_max] + CUT

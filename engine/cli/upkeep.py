@@ -5,7 +5,7 @@ from itertools import islice
 
 import click
 
-from engine.cli.options import PARTITIONS, LogOptions, example, format_option, log_options
+from engine.cli.options import PARTITIONS, LogOptions, example, format_option, kafka_options, log_options
 from engine.cli.show import show_dead_letter, show_dead_letters, show_json, show_table
 from engine.errors import InstanceNotFoundError
 from engine.kafka.topics import TopicAdmin
@@ -47,7 +47,7 @@ def topics() -> None:
 @dev_option
 @partitions_option
 @format_option
-@log_options
+@kafka_options
 def apply(log: LogOptions, form: str, partitions: int, *, is_dev: bool) -> None:
     """Create the topics of the app that are missing. Changes none that exists."""
     created = TopicAdmin(log.kafka_settings(is_dev=is_dev, partitions=partitions)).apply()
@@ -66,7 +66,7 @@ def apply(log: LogOptions, form: str, partitions: int, *, is_dev: bool) -> None:
 @dev_option
 @partitions_option
 @format_option
-@log_options
+@kafka_options
 def check(log: LogOptions, form: str, partitions: int, *, is_dev: bool) -> None:
     """Show every way in which the app's topics are not what they must be. Ends with 5 where there is one."""
     differences = TopicAdmin(log.kafka_settings(is_dev=is_dev, partitions=partitions)).check()
@@ -103,7 +103,7 @@ def deadletter() -> None:
 @format_option
 @log_options
 def list_(log: LogOptions, form: str, reason: str | None, limit: int) -> None:
-    """List the records that were refused, the newest first."""
+    """List the records that were refused, the newest first. `deadletter show` has all of what is cut here."""
     with log.open_client() as client:
         found = [letter for letter in client.read_dead_letters() if reason in (None, letter.reason)]
     found.sort(key=lambda letter: letter.refused_at_ms, reverse=True)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from engine.cli.logs import configure_logging
+from engine.cli.options import BOOTSTRAP_PROPERTY, check_kafka
 from engine.errors import ConfigurationError
 from engine.kafka.settings import load_properties
 from engine.node.process import Assignment, end_process, run_process
@@ -18,7 +19,6 @@ from engine.settings import Declared, Settings, declared
 F = TypeVar("F", bound=Callable[..., Any])
 
 STATE_DIRECTORY = Path(".engine/state")
-BOOTSTRAP_PROPERTY = "bootstrap.servers"
 
 
 def settings_options(command: F) -> F:
@@ -36,7 +36,6 @@ def _option(setting: Declared) -> Callable[[F], F]:
         setting.name,
         type=click.Choice(setting.choices) if setting.choices else setting.kind,
         default=setting.default,
-        required=setting.name == "app",
         envvar=setting.variable,
         show_default=setting.default not in ("", False),
         show_envvar=True,
@@ -48,8 +47,7 @@ def _option(setting: Declared) -> Callable[[F], F]:
 @click.command(short_help="Run an app's workflows on Kafka.")
 @click.argument("application", metavar="PACKAGE.MODULE:APP")
 @settings_options
-@click.pass_context
-def worker(context: click.Context, /, application: str, **values: Any) -> None:
+def worker(application: str, **values: Any) -> None:
     """Run the workflows and activities of PACKAGE.MODULE:APP until SIGTERM or SIGINT.
 
     Start as many as there is work for, on as many machines: they share the partitions and take over
@@ -57,9 +55,9 @@ def worker(context: click.Context, /, application: str, **values: Any) -> None:
     """
     try:
         properties = load_properties(values["config"]) if values["config"] else {}
-        if context.get_parameter_source("bootstrap_servers") is click.core.ParameterSource.DEFAULT:
-            values["bootstrap_servers"] = properties.get(BOOTSTRAP_PROPERTY, values["bootstrap_servers"])
+        values["bootstrap_servers"] = values["bootstrap_servers"] or properties.get(BOOTSTRAP_PROPERTY, "")
         settings = Settings(**values)
+        check_kafka(settings.bootstrap_servers, settings.app)
         configure_logging(settings.log_level, settings.log_format)
         slots = take_slots(Path(settings.state_dir or STATE_DIRECTORY / settings.app), settings.processes)
     except ConfigurationError as error:

@@ -10,13 +10,13 @@ from typing import Any, Self
 
 from engine.client import reading, requests, waiting
 from engine.client.connection import Connection
+from engine.client.errors import no_instance
 from engine.client.fold import Fold
 from engine.client.mirror import Mirror
 from engine.client.opening import open_embedded, open_kafka
 from engine.client.requests import Request, Workflow
 from engine.client.state import WorkflowHistoryEvent, WorkflowState, WorkflowStatus
 from engine.client.tail import Tail
-from engine.errors import InstanceNotFoundError
 
 
 class WorkflowClient:
@@ -177,8 +177,7 @@ class WorkflowClient:
         fold = Fold(instance_id, keeps_events=True)
         reading.fold_instance(self._connection, fold)
         if fold.state is None:
-            message = f"expected an instance {instance_id!r}, but there is none on record"
-            raise InstanceNotFoundError(message)
+            raise no_instance(instance_id)
         return fold.events
 
     def list_workflow_instances(

@@ -8,6 +8,7 @@ from typing_extensions import override
 from engine.errors import (
     ConfigurationError,
     FailureDetails,
+    InstanceNotFoundError,
     LogDamagedFault,
     LogUnavailableFault,
     PublicError,
@@ -33,6 +34,15 @@ class WorkflowFailedError(PublicError):
     @override
     def __reduce__(self) -> tuple[type["WorkflowFailedError"], tuple[str, FailureDetails]]:
         return (WorkflowFailedError, (str(self), self.details))
+
+
+def no_instance(instance_id: str) -> InstanceNotFoundError:
+    """What is raised where nothing is on record of an instance, be it that its start was refused."""
+    message = (
+        f"expected an instance {instance_id!r}, but there is none on record; "
+        "if it was started, 'engine deadletter list' says why not"
+    )
+    return InstanceNotFoundError(message)
 
 
 @contextmanager

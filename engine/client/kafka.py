@@ -15,6 +15,7 @@ from engine.kafka.appender import appending_producer, produce
 from engine.kafka.errors import fault_of
 from engine.kafka.reader import BATCH_RECORDS, message_is_good, read_range, reading_consumer, record_of
 from engine.kafka.settings import KafkaSettings, check_properties
+from engine.kafka.topics import unreachable
 from engine.partition.ports import Append, Record
 
 ANY_PARTITION = -1
@@ -91,8 +92,7 @@ class KafkaConnection:
         try:
             topics = self._admin.list_topics(timeout=timeout).topics
         except KafkaException as problem:
-            text = f"reach Kafka at {self._settings.bootstrap_servers}"
-            raise UnreachableError(str(fault_of(problem, text))) from problem
+            raise UnreachableError(str(unreachable(problem, self._settings.bootstrap_servers))) from problem
         missing = sorted(names - topics.keys())
         if missing:
             app = self._settings.app

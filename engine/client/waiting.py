@@ -50,7 +50,8 @@ class Wait:
     def _message(self, state: WorkflowState | None) -> str:
         expected = f"expected workflow {self.instance_id!r} to have {self.what} within {self.timeout_s:g} s"
         if state is None:
-            return f"{expected}, but there is no such instance yet; is a worker of the app running?"
+            why = "is a worker of the app running, and is its start not in 'engine deadletter list'?"
+            return f"{expected}, but there is no such instance yet; {why}"
         return f"{expected}, but it is {state.runtime_status.value}"
 
 

@@ -211,14 +211,12 @@ def decode_checkpoint(value: bytes) -> Checkpoint:
 def decode_public_command(value: bytes, content_type: str | None) -> PublicCommand:
     """The command that a record of `commands` holds: one that outsiders may send, its values checked.
 
-    It is in Avro or JSON. JSON is what says so by its content type, or begins with `{`.
+    It is in Avro or JSON. JSON is what says so by its content type, or begins with `{` or a BOM.
     """
     if len(value) > limits.RECORD_BYTES_MAX:
         raise _too_large(value, limits.RECORD_BYTES_MAX)
-    if value[:1] == b"{" or jsonform.is_json(content_type):
-        command = jsonform.decode(value)
-    else:
-        command = _decode_public_avro(value)
+    is_json = jsonform.is_json(value, content_type)
+    command = jsonform.decode(value) if is_json else _decode_public_avro(value)
     validation.validate_command(command)
     return command
 

@@ -21,6 +21,8 @@ from engine.model.failure import Payload
 
 CONTENT_TYPE = "application/json"
 DEPTH_MAX = 64
+# Some editors and shells begin a text with it; JSON has none, but who reads may let it be.
+BOM = b"\xef\xbb\xbf"
 RFC_3339 = (
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
     r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -54,13 +56,24 @@ def _fields_of(kind: str) -> dict[str, _Field]:
 _FIELDS = {kind: _fields_of(kind) for kind in _KINDS}
 
 
-def is_json(content_type: str | None) -> bool:
-    """Whether a record of this content type is JSON."""
+def is_json(value: bytes, content_type: str | None) -> bool:
+    """Whether a record is JSON: by its content type, or by how it begins."""
+    if value.startswith((b"{", BOM)):
+        return True
     return content_type is not None and content_type.partition(";")[0].strip().lower() == CONTENT_TYPE
+
+
+def json_fault(error: Exception) -> str:
+    """What is wrong with a text that is no JSON, without the paths and remedies of the parsers."""
+    text = str(error)
+    if text.startswith(("Number out of range", "Exceeds the limit")):
+        return "a number is out of range: a double holds up to 1.8e308; send it as a string"
+    return text.partition(" - at `")[0]
 
 
 def decode(value: bytes) -> PublicCommand:
     """The command that the JSON text `value` holds. Its values have the right types, but aren't validated."""
+    value = value.removeprefix(BOM)
     parsed = _parse(value)
     raw = _raw_fields.decode(value)
     name = parsed.pop("type", None)
@@ -102,7 +115,7 @@ def _parse(value: bytes) -> dict[str, Any]:
     except RecursionError:
         raise _malformed(f"expected at most {DEPTH_MAX} levels, but it nests deeper") from None
     except (ValueError, msgspec.MsgspecError) as error:
-        raise _malformed(f"expected JSON, but {error}") from None
+        raise _malformed(f"expected JSON, but {json_fault(error)}") from None
     if not isinstance(parsed, dict):
         raise _malformed(f"expected a JSON object, but got {_shown(parsed)}")
     _check_depth(parsed)

@@ -9,10 +9,10 @@ Rules
 * While suspended, news is held; it is observed at the resumption, in order.
 """
 
-import inspect
 from collections import deque
-from collections.abc import Callable, Generator
-from typing import Any
+from collections.abc import Awaitable, Callable, Generator
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any, cast
 
 from engine.core import limits, matching
 from engine.core.awaiting import EventWait, Mailbox
@@ -26,6 +26,8 @@ from engine.errors import TaskFailedError
 from engine.model import actions as ac
 from engine.model import events as ev
 from engine.model.failure import Failure, Payload, failure_of
+
+_ASYNC_TYPES = (CoroutineType, AsyncGeneratorType, Awaitable)
 
 
 class Execution:
@@ -282,11 +284,12 @@ class Execution:
         except BaseException as error:  # noqa: BLE001 -- a CancelledError too is the workflow's own, and its outcome
             self._fail(failure_from(error))
             return
-        if inspect.isgenerator(outcome):
-            self._generator = outcome
-            self._step(outcome.send, None)
+        # By type, for what an object says of its class may be code that raises.
+        if issubclass(type(outcome), GeneratorType):
+            self._generator = generator = cast("Generator[Any, Any, Any]", outcome)
+            self._step(generator.send, None)
             self._advance()
-        elif inspect.isawaitable(outcome) or inspect.isasyncgen(outcome):
+        elif issubclass(type(outcome), _ASYNC_TYPES):
             close = getattr(outcome, "close", None)
             if close is not None:
                 close()
@@ -325,7 +328,7 @@ class Execution:
             return
         if self._continuation is not None:
             self._return(None)
-        elif isinstance(awaited, Task):
+        elif issubclass(type(awaited), Task):
             self._awaiting = awaited
         else:
             text = (

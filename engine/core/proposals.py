@@ -28,6 +28,7 @@ class Proposals:
         self._queue: deque[Proposal] = deque()
         self._open: dict[int, OpenCall] = {}
         self._open_counts = {"activity": 0, "timer": 0, "child": 0}
+        self._bytes = 0
 
     def __bool__(self) -> bool:
         return bool(self._queue)
@@ -55,10 +56,20 @@ class Proposals:
         if count > limit:
             what = f"the open calls of kind {kind!r} of one run"
             limits.check(what, count, limit, "wait for some before more")
+        self._count_bytes(action)
         self._open_counts[kind] = count
         call = OpenCall(task=Task(), kind=kind, result_kind=result_kind)
         self._queue.append((action, call))
         return call
+
+    def _count_bytes(self, action: ac.CallActivity | ac.CreateTimer | ac.CallChild) -> None:
+        if type(action) is ac.CreateTimer or action.input is None:  # type: ignore[union-attr]
+            return
+        size = self._bytes + len(action.input.data)  # type: ignore[union-attr]
+        if size > limits.TURN_BYTES_MAX:
+            what = "the inputs of all calls made between two waits (bytes)"
+            limits.check(what, size, limits.TURN_BYTES_MAX, "wait for some before more, or pass references")
+        self._bytes = size
 
     def add_cancellation(self, timer: OpenCall) -> None:
         """The timer isn't needed any more. It may not have its number yet."""
@@ -88,6 +99,8 @@ class Proposals:
             )
             raise NonDeterminismError(f"{message}; {matching.REMEDY}")
         _, call = self._queue.popleft()
+        if not self._queue:
+            self._bytes = 0
         if call is None or type(event) is ev.TimerCancelled:
             return
         call.sequence = recorded.sequence

@@ -170,9 +170,11 @@ class _TurnTaker:
     def _defer(self, state: InstanceState, stall: tuple[str, str]) -> Turn:
         if state.stall is None:
             self.add(ev.InstanceStalled(reason=stall[0], detail=cut(stall[1], limits.REASON_BYTES_MAX)))
-        if state.deferred >= limits.DEFERRED_INPUTS_MAX:
+        if state.deferred >= limits.DEFERRED_INPUTS_MAX or state.history_bytes >= limits.HISTORY_BYTES_MAX:
             text = (
-                f"expected at most {limits.DEFERRED_INPUTS_MAX:,} inputs deferred by a stall ({state.stall})"
+                f"expected at most {limits.DEFERRED_INPUTS_MAX:,} inputs deferred by a stall ({state.stall}) "
+                f"and {limits.HISTORY_BYTES_MAX:,} bytes of history, but there are {state.deferred:,} inputs "
+                f"and {state.history_bytes:,} bytes"
             )
             self.turn.rejected = ef.Rejected(ef.Reason.DEFERRED_LIMIT, f"{text}; end the stall or terminate")
         else:
@@ -180,10 +182,18 @@ class _TurnTaker:
         return self.turn
 
     def quarantine(self, command: cm.Command, detail: str) -> Turn:
-        """Stalls the run with this input deferred; without a run, refuses it."""
+        """Stalls the run with this input deferred. A start makes a run that is stalled before its code."""
         state = self.seat.state
         if state is not None and self.seat.is_live:
             return self._defer(state, (STALL_CRASHED, detail))
+        if isinstance(command, cm.StartInstance | cm.StartChild):
+            started = decide(self.seat, command, self._now_ms)
+            assert type(started) is ev.InstanceStarted
+            self._make_room()
+            self.add(msgspec.structs.replace(started, start_at_ms=started.start_at_ms or self._now_ms))
+            self.seat.execution = None
+            self.add(ev.InstanceStalled(reason=STALL_CRASHED, detail=detail))
+            return self.turn
         self._reject(command, ef.Rejected(ef.Reason.WORKER_CRASHED, detail))
         return self.turn
 

@@ -69,6 +69,8 @@ class KafkaLog:
         self._reported: dict[int, int] = {}
         self._remote_progress: dict[int, int] = {}
         self._progress_at = 0.0
+        self._asked_at = 0.0
+        self._asking = reader.reading_consumer(settings, group, committed=False)
         self._threads = [
             threading.Thread(target=self._committer, name=f"committer-{n}", daemon=True)
             for n in range(settings.committers)
@@ -91,8 +93,6 @@ class KafkaLog:
         if news:
             self._membership.commit(news, wait=False)
             self._reported.update(news)
-        others = [p for p in range(self.identity.partitions) if p not in self._followed]
-        self._remote_progress = self._membership.committed(others) if others else {}
 
     def claim(self, partition: int) -> Claim:
         """See the port. Any thread."""
@@ -254,9 +254,25 @@ class KafkaLog:
     # --- progress and trimming ---
 
     def progress(self, partition: int) -> int | None:
-        """See the port."""
+        """See the port. One thread, and not the owners': asking the group for the others' may take long."""
         local = self._local_progress.get(partition)
-        return local if local is not None else self._remote_progress.get(partition)
+        if local is not None:
+            return local
+        now = time.monotonic()
+        if now - self._asked_at >= PROGRESS_INTERVAL_S:
+            self._asked_at = now
+            self._remote_progress = self._ask_progress()
+        return self._remote_progress.get(partition)
+
+    def _ask_progress(self) -> dict[int, int]:
+        topic = self._topics.inbox
+        places = [TopicPartition(topic, partition) for partition in range(self.identity.partitions)]
+        try:
+            found = self._asking.committed(places, timeout=1)
+        except KafkaException as problem:
+            log.debug("group offsets not read: %s", problem)
+            return self._remote_progress
+        return {place.partition: place.offset for place in found if place.offset >= 0}
 
     def report_progress(self, claim: Claim, next_offset: int) -> None:
         """See the port."""
@@ -279,3 +295,4 @@ class KafkaLog:
         self._results.close()
         self._tracked.close()
         self._consumer.close()
+        self._asking.close()

@@ -98,5 +98,6 @@ def record_of(message: Message) -> Record:
         message.timestamp()[1],
         message.key() or b"",
         message.value(),
-        tuple(headers) if headers else (),
+        # A header without a value is legal in Kafka, and an outsider may send one.
+        tuple((name, value or b"") for name, value in headers) if headers else (),
     )

@@ -14,7 +14,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported, b
 from typing_extensions import override
 
 from engine.codec.topics import Topics, topics_of
-from engine.errors import ConfigurationError
+from engine.errors import ConfigurationError, EngineError, LogUnavailableFault
 from engine.kafka.errors import error_of, fault_of
 from engine.kafka.settings import KafkaSettings
 from engine.partition.ports import Identity
@@ -24,6 +24,8 @@ TOPIC_BYTES_MAX = 2 * 1024 * 1024
 COMMANDS_BYTES_MAX = 1_048_588
 REPLICATION = 3
 MIN_ISR = 2
+EXISTENCE = "existence"
+PARTITIONS = "partitions"
 
 
 class TopicSpec(msgspec.Struct, frozen=True):
@@ -98,6 +100,15 @@ _URL_SAFE = str.maketrans("+/", "-_", "=")
 _ADVISED = frozenset({"max.compaction.lag.ms"})
 
 
+def unreachable(problem: KafkaException, bootstrap_servers: str) -> EngineError:
+    """The exception for a Kafka that doesn't answer, with what its user may look at."""
+    fault = fault_of(problem, f"reach Kafka at {bootstrap_servers}")
+    if not isinstance(fault, LogUnavailableFault):
+        return fault
+    remedy = "is it running, and is this its address? --bootstrap-servers or ENGINE_BOOTSTRAP_SERVERS sets it"
+    return LogUnavailableFault(f"{fault}; {remedy}")
+
+
 class TopicAdmin:
     """Creates and checks the topics of one app."""
 
@@ -131,7 +142,7 @@ class TopicAdmin:
         differences: list[Difference] = []
         for spec in specs(self._settings, self._names):
             if spec.name not in existing:
-                differences.append(Difference(spec.name, "existence", "a topic", "missing"))
+                differences.append(Difference(spec.name, EXISTENCE, "a topic", "missing"))
             else:
                 differences.extend(self._differences(spec))
         return differences
@@ -144,7 +155,8 @@ class TopicAdmin:
         differences = self.check()
         if differences:
             lines = "\n  ".join(str(each) for each in differences)
-            message = f"the topics of app {self._settings.app!r} are not safe:\n  {lines}\n{self._remedy()}"
+            remedy = self._remedy(differences)
+            message = f"the topics of app {self._settings.app!r} are not safe:\n  {lines}\n{remedy}"
             raise ConfigurationError(message)
         names = self._names
         described = self._admin.describe_topics(
@@ -159,17 +171,28 @@ class TopicAdmin:
             partitions=len(topics[names.inbox].partitions),
         )
 
-    def _remedy(self) -> str:
-        return (
-            f"'engine topics apply --app {self._settings.app}' creates missing topics; change settings with "
-            "your cluster's tools; use --dev for a single broker"
-        )
+    def _remedy(self, differences: list[Difference]) -> str:
+        partitions = [each.found for each in differences if each.setting == PARTITIONS]
+        others = {each.setting for each in differences} - {PARTITIONS}
+        remedies: list[str] = []
+        # Of inbox and history: with one of them only, no number would fit both.
+        if len(partitions) == 2 and len(set(partitions)) == 1:
+            remedies.append(
+                f"use --partitions {partitions[0]} (or ENGINE_PARTITIONS), as the topics were made"
+            )
+        elif partitions:
+            remedies.append("inbox and history must have equally many partitions")
+        if EXISTENCE in others:
+            remedies.append(f"'engine topics apply --app {self._settings.app}' creates missing topics")
+        if others - {EXISTENCE}:
+            remedies.append("change settings with your cluster's tools; use --dev for a single broker")
+        return "; ".join(remedies)
 
     def _existing(self) -> dict[str, int]:
         try:
             metadata = self._admin.list_topics(timeout=self._settings.request_timeout_ms / 1000)
         except KafkaException as problem:
-            raise fault_of(problem, f"reach Kafka at {self._settings.bootstrap_servers}") from problem
+            raise unreachable(problem, self._settings.bootstrap_servers) from problem
         return {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
 
     def _differences(self, spec: TopicSpec) -> Iterator[Difference]:
@@ -178,7 +201,7 @@ class TopicAdmin:
         described = self._admin.describe_topics(TopicCollection([spec.name]), request_timeout=timeout)
         partitions = described[spec.name].result().partitions
         if spec.partitions is not None and len(partitions) != spec.partitions:
-            yield Difference(spec.name, "partitions", str(spec.partitions), str(len(partitions)))
+            yield Difference(spec.name, PARTITIONS, str(spec.partitions), str(len(partitions)))
         replication = min(len(partition.replicas) for partition in partitions)
         if not self._settings.is_dev and replication < REPLICATION:
             yield Difference(spec.name, "replication factor", f"at least {REPLICATION}", str(replication))

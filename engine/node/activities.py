@@ -52,6 +52,7 @@ class ActivityPool:
         self._queue: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._idle = 0
+        self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._processes: ProcessPoolExecutor | None = None
         self._is_closed = False
@@ -104,7 +105,7 @@ class ActivityPool:
     def _add_thread(self) -> None:
         thread = threading.Thread(target=self._serve, name=f"activity-{len(self._threads)}", daemon=True)
         self._threads.append(thread)
-        self._idle += 1
+        self._count_idle(1)
         thread.start()
 
     def _serve(self) -> None:
@@ -112,10 +113,15 @@ class ActivityPool:
             item = self._queue.get()
             if item is None or self._is_closed:
                 return
-            self._idle -= 1
+            self._count_idle(-1)
             call, partition = item
             self._finish(call, partition, run_attempt(self._registry.activities[call.name], call))
-            self._idle += 1
+            self._count_idle(1)
+
+    def _count_idle(self, change: int) -> None:
+        # Several threads count: a change lost for want of a lock would leave calls waiting behind long ones.
+        with self._lock:
+            self._idle += change
 
     def _finish(self, call: RunActivity, partition: int, outcome: Payload | Failure | None) -> None:
         self.finished += 1
@@ -180,14 +186,14 @@ def run_attempt(definition: ActivityDefinition, call: RunActivity) -> Payload | 
         if inspect.iscoroutine(value):
             value = asyncio.run(value)
         return encode_value(value, f"the result of activity {call.name!r}")
-    except (Exception, SystemExit) as error:  # noqa: BLE001 -- an activity's error is its outcome
+    except BaseException as error:  # noqa: BLE001 -- an activity's error is its outcome, whatever its kind
         return _failure_from(error)
 
 
 async def _attempt_async(definition: ActivityDefinition, call: RunActivity) -> Payload | Failure | None:
     try:
         return encode_value(await _call(definition, call), f"the result of activity {call.name!r}")
-    except (Exception, SystemExit) as error:  # noqa: BLE001
+    except BaseException as error:  # noqa: BLE001
         return _failure_from(error)
 
 

@@ -103,6 +103,13 @@ class OwnerLoop:
             owner.abandon()
         self.owners.clear()
 
+    def abandon(self) -> None:
+        """Lets go of every owner without a commit: what they did is derived again by the next."""
+        self._is_stopping = True
+        for owner in self.owners.values():
+            owner.abandon()
+        self.owners.clear()
+
     # --- assignment ---
 
     def _mind_assignment(self) -> None:

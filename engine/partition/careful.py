@@ -26,6 +26,7 @@ class Exam:
 
     def __init__(self) -> None:
         self.holder: int | None = None
+        self.turns = 0
         self.outlived: dict[int, int] = {}
 
     def is_free_for(self, partition: int) -> bool:

@@ -16,6 +16,7 @@ class OwnerSettings(msgspec.Struct, frozen=True, kw_only=True):
     commit_bytes_max: int = 4_000_000
     commit_records_max: int = 5_000
     uncommitted_records_max: int = 20_000
+    uncommitted_bytes_max: int = 64_000_000
     live_executions_max: int = 20_000
     timers_per_tick_max: int = 500
     purge_records_max: int = 2_000

@@ -151,11 +151,8 @@ class Ingress:
     def _accept(self, record: Record) -> tuple[bytes, str]:
         """(inbox value, instance id): the command as it came, or as Avro if it came as JSON, or a refusal."""
         value = record.value or b""
-        content_type = next(
-            (v.decode("ascii", "replace") for n, v in record.headers if n == "content-type"), None
-        )
         try:
-            command = avro.decode_public_command(value, content_type)
+            command = avro.decode_public_command(value, _content_type(record))
         except avro.UndecodableError as error:
             return self._refusal(record, error.reason, error.detail)
         if value[:2] == MAGIC:
@@ -241,3 +238,10 @@ class Ingress:
         for target in self._targets:
             target.appended = -1
         self._source.restart()
+
+
+def _content_type(record: Record) -> str | None:
+    for name, value in record.headers:
+        if name == "content-type":
+            return value.decode("ascii", "replace")
+    return None

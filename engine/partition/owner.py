@@ -17,10 +17,11 @@ from enum import Enum
 import msgspec
 
 from engine.codec import avro
-from engine.errors import LogDamagedFault
+from engine.core.decide import Seat
 from engine.model.checkpoint import Checkpoint
-from engine.partition.batch import Batch, digest_of_record
+from engine.partition.batch import Batch
 from engine.partition.careful import LIVES_BEFORE_CARE, Care, poison_offset
+from engine.partition.claiming import damage, first_checkpoint, verify
 from engine.partition.context import OwnerContext
 from engine.partition.outbox import Outbox, unsent
 from engine.partition.ports import (
@@ -77,6 +78,7 @@ class Owner:
         self._encoded = b""
         self._care = Care(context.exam, claim.partition)
         self._poison: Record | None = None
+        self._stalled: list[Seat] = []
 
     # --- claim ---
 
@@ -84,9 +86,9 @@ class Owner:
         """Restores. May take long and may run in any thread, before anything else is called."""
         claim, log = self.claim, self._log
         restored = restore(log, claim, self._store, wall_clock_ms)
-        self._verify(restored.checkpoint)
+        verify(claim, log, restored.checkpoint)
         last = self._care.corrected(restored.checkpoint)
-        self._checkpoint = self._first_checkpoint(last)
+        self._checkpoint = first_checkpoint(last, log.identity, self._settings)
         outbox = Outbox(log.identity.inbox_topic_id, claim.partition, restored.checkpoint)
         for target, message in unsent(restored.messages):
             outbox.restore(target, message)
@@ -106,52 +108,13 @@ class Owner:
 
     def start(self) -> None:
         """Sends the claim's first commit. Nothing is dispatched before it is in the log."""
-        is_new_build = self._checkpoint.build != self._settings.build
-        self.turns.retry_stalled(self._batch, self._checkpoint.offset, is_new_build=is_new_build)
+        if self._checkpoint.lives < LIVES_BEFORE_CARE:
+            is_new_build = self._checkpoint.build != self._settings.build
+            self._stalled = self.turns.stalled(is_new_build=is_new_build)
         self._checkpoint = msgspec.structs.replace(self._checkpoint, build=self._settings.build)
         if self._poison is not None:
             self.turns.quarantine(self._poison, self._batch)
         self._begin_commit()
-
-    def _verify(self, checkpoint: Checkpoint | None) -> None:
-        claim, identity = self.claim, self._log.identity
-        if checkpoint is None:
-            return
-        if checkpoint.inbox_topic_id != identity.inbox_topic_id:
-            self._damaged(f"the inbox was re-created: its id was {checkpoint.inbox_topic_id}")
-        if checkpoint.offset < 0:
-            return
-        if not claim.inbox_start <= checkpoint.offset < claim.inbox_end:
-            bounds = f"[{claim.inbox_start}, {claim.inbox_end})"
-            self._damaged(f"the last processed inbox record, {checkpoint.offset}, is not in {bounds}")
-        record = self._log.read_inbox(claim, checkpoint.offset)
-        if record is None:
-            self._damaged(f"the last processed inbox record, {checkpoint.offset}, is gone")
-        elif (record.timestamp_ms, digest_of_record(record)) != (checkpoint.timestamp_ms, checkpoint.digest):
-            self._damaged(f"the inbox record {checkpoint.offset} is not the one that was processed")
-
-    def _damaged(self, what: str) -> None:
-        message = (
-            f"partition {self.claim.partition} stops: {what}. The log was truncated or re-created under the "
-            "engine; restore the topics, or delete all topics of the app to begin anew"
-        )
-        raise LogDamagedFault(message, self.claim.partition)
-
-    def _first_checkpoint(self, last: Checkpoint | None) -> Checkpoint:
-        if last is None:
-            return Checkpoint(
-                epoch=1,
-                batch=0,
-                records=0,
-                inbox_topic_id=self._log.identity.inbox_topic_id,
-                offset=-1,
-                timestamp_ms=0,
-                digest=b"",
-                lives=1,
-                uncommitted_records_max=self._settings.uncommitted_records_max,
-                build=self._settings.build,
-            )
-        return msgspec.structs.replace(last, epoch=last.epoch + 1, lives=last.lives + 1)
 
     # --- input ---
 
@@ -175,7 +138,7 @@ class Owner:
     def _room(self) -> int:
         if self._is_suspect or self.status not in (OwnerStatus.CATCHING_UP, OwnerStatus.LIVE):
             return 0
-        if not self._care.may_take_turns:
+        if not self._care.may_take_turns or self._batch.size >= self._settings.uncommitted_bytes_max:
             return 0
         in_flight = self._in_flight[0].inputs if self._in_flight is not None else 0
         return max(0, self._checkpoint.uncommitted_records_max - in_flight - self._batch.inputs)
@@ -187,12 +150,18 @@ class Owner:
         if batch.started_at_ms is None:
             batch.started_at_ms = self._clock.monotonic_ms()
         turns.prefetch(records)
-        for record in records:
+        for number, record in enumerate(records):
+            if batch.size >= self._settings.uncommitted_bytes_max:
+                # What one transaction carries has a bound too; the rest waits for the next.
+                self._backlog.extendleft(reversed(records[number:]))
+                break
             if record.offset < turns.next_offset:
                 continue
             if record.offset > turns.next_offset:
                 # The inbox is written without transactions and read from its own offsets on: it has no gaps.
-                self._damaged(f"inbox record {turns.next_offset} is missing before {record.offset}")
+                raise damage(
+                    self.claim, f"inbox record {turns.next_offset} is missing before {record.offset}"
+                )
             turns.take(record, batch)
             if self.status is OwnerStatus.CATCHING_UP and turns.next_offset >= self._catch_up_end:
                 self._go_live()
@@ -340,7 +309,7 @@ class Owner:
 
     def _after_commit(self, batch: Batch, checkpoint: Checkpoint, now_ms: int) -> None:
         if self.status is OwnerStatus.FENCING:
-            self._begin_catch_up(checkpoint)
+            self._retry_stalled(checkpoint)
         elif self.status is OwnerStatus.LIVE:
             self._send_outbox(batch.out_upto)
         elif self._is_last_commit_sent and self._batch.is_empty:
@@ -351,6 +320,18 @@ class Owner:
             self._last_trim_ms = now_ms
             # The last processed record stays: the next claim compares it with the checkpoint.
             self._log.trim(self.claim, checkpoint.offset)
+
+    def _retry_stalled(self, checkpoint: Checkpoint) -> None:
+        """Gives stalled runs another chance, and commits what comes of it before it has any effect.
+
+        After the claim's commit, for this runs user code: if it ends the process, that life is on record.
+        """
+        while self._stalled and self._batch.size < self._settings.commit_bytes_max:
+            self.turns.retry_stalled(self._stalled.pop(), self._batch, checkpoint.offset)
+        if self._batch.is_empty:
+            self._begin_catch_up(checkpoint)
+        else:
+            self._begin_commit()
 
     def _begin_catch_up(self, checkpoint: Checkpoint) -> None:
         first = checkpoint.offset + 1

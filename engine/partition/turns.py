@@ -75,6 +75,7 @@ class Turns:
         self._identity = identity
         self._registry = context.registry
         self._run_activity = context.run_activity
+        self._exam = context.exam
         self.isolates_activities = False
         self._marks = Marks(None)
         self._keys = KeyCount()
@@ -100,6 +101,7 @@ class Turns:
         self.next_offset = record.offset + 1
         self._last = record
         batch.inputs += 1
+        self._exam.turns += 1
         source = source_of(record)
         if source is not None:
             verdict = self._marks.judge(source)
@@ -335,17 +337,13 @@ class Turns:
         if turn.rejected is not None:
             self._refused(batch, record, command, turn.rejected)
 
-    def retry_stalled(self, batch: Batch, offset: int, *, is_new_build: bool) -> None:
-        """Runs that stalled for their code get another chance with today's, and what was deferred follows.
+    def stalled(self, *, is_new_build: bool) -> list[Seat]:
+        """Runs that stalled for their code; those that killed the process only where the code is another."""
+        kinds = {STALL_NONDETERMINISM, STALL_CRASHED} if is_new_build else {STALL_NONDETERMINISM}
+        return [seat for seat in self.seats if seat.state is not None and seat.state.stall in kinds]
 
-        What killed the process is tried again only with other code.
-        """
-        for seat in self.seats:
-            stall = None if seat.state is None else seat.state.stall
-            if stall == STALL_NONDETERMINISM or (stall == STALL_CRASHED and is_new_build):
-                self._retry_stalled(seat, batch, offset)
-
-    def _retry_stalled(self, seat: Seat, batch: Batch, offset: int) -> None:
+    def retry_stalled(self, seat: Seat, batch: Batch, offset: int) -> None:
+        """Gives a stalled run another chance with today's code, and what was deferred follows."""
         state = seat.state
         assert state is not None
         history = self.seats.history(seat)

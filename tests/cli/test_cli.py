@@ -14,7 +14,8 @@ from click.testing import CliRunner, Result
 
 from engine.cli.main import EXIT_CODES, cli
 from engine.cli.reference import REFERENCE, commands, help_of, reference
-from engine.cli.show import printable
+from engine.cli.show import CUT, printable, show_dead_letter, show_dead_letters
+from engine.client import DeadLetterEntry
 from engine.codec.topics import topics_of
 from tests.client.running import Place, eventually
 
@@ -89,6 +90,13 @@ def test_a_failed_workflow_ends_the_wait_with_1(place: Place):
     assert "no tea" in result.stdout
 
 
+def test_a_byte_order_mark_before_an_input_is_let_be(place: Place, tmp_path):
+    file = tmp_path / "input.json"
+    file.write_text("1", encoding="utf-8-sig")
+    state = json.loads(done(place, "start", "chain", "--input", f"@{file}", "--wait", "-o", "json"))
+    assert (state["serialized_input"], state["serialized_output"]) == ("1", "4")
+
+
 def test_an_instance_is_suspended_told_an_event_and_resumed(place: Place, tmp_path):
     instance_id = new_id()
     done(place, "start", "approval", "--input", '"tea"', "--id", instance_id)
@@ -121,7 +129,10 @@ def test_an_instance_is_terminated_and_purged(place: Place):
     eventually(lambda: run(place, "get", instance_id).exit_code, lambda code: code == 3)
     result = run(place, "history", instance_id)
     assert result.exit_code == 3
-    assert result.stderr == f"Error: expected an instance '{instance_id}', but there is none on record\n"
+    assert result.stderr.startswith(
+        f"Error: expected an instance '{instance_id}', but there is none on record;"
+    )
+    assert "engine deadletter list" in result.stderr
 
 
 def test_history_is_a_readable_table(place: Place):
@@ -184,12 +195,19 @@ def test_a_refused_start_is_found_among_the_dead_letters(place: Place):
     [
         (["start", "chain", "--input", "tea"], 2, "a string needs its own quotes: --input '\"tea\"'"),
         (["start", "chain", "--input", "NaN"], 2, "expected JSON, but got 'NaN'"),
+        (
+            ["start", "chain", "--input", "[1e999]"],
+            2,
+            "(a number is out of range: a double holds up to 1.8e308;",
+        ),
         (["start", "chain", "--input", "@nowhere.json"], 2, "expected a file at 'nowhere.json'"),
         (["start", "chain", "--at", "2030-01-31T09:00:00"], 2, "expected a time with its zone"),
         (["start", "chain", "--id", "~x"], 1, "expected an instance id that does not begin with '~'"),
         (["wait", "x", "--timeout", "nan"], 1, "expected timeout_in_seconds"),
         (["raise", "x", ""], 1, "expected an event name of 1 to 256 bytes"),
         (["get", "nobody"], 3, "expected an instance 'nobody'"),
+        (["get", "nobody"], 3, "'engine deadletter list'"),
+        (["wait", "nobody", "--timeout", "0.1"], 4, "'engine deadletter list'"),
         (["get", "\x1b[31mred"], 3, "'\\x1b[31mred'"),
         (["wait", "nobody", "--timeout", "0.1"], 4, "there is no such instance yet"),
         (["list", "--status", "HAPPY"], 2, "HAPPY"),
@@ -228,6 +246,45 @@ def test_settings_come_from_the_environment_and_a_properties_file(kafka_place, t
     result = CliRunner().invoke(cli, ["get", "x"])
     assert result.exit_code == 5
     assert "acks" in result.stderr
+
+
+# --- dead letters ---
+
+
+def letter_of(key: bytes, value: bytes, detail: str = "") -> DeadLetterEntry:
+    return DeadLetterEntry(
+        partition=0,
+        offset=7,
+        refused_at_ms=0,
+        reason="Malformed",
+        detail=detail,
+        source="wf.a.commands/0/1",
+        key=key,
+        value=value,
+    )
+
+
+def test_the_table_of_dead_letters_cuts_and_escapes_what_is_long_or_acts_on_a_terminal(capsys):
+    show_dead_letters([letter_of(b"\x1b[2J" + b"k" * 10_000, b"v" * 10_000, "d\n" * 10_000)], "table")
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "\\u001b[2Jkkk" in shown
+    assert len(shown.splitlines()) == 3
+    assert (shown.count("k"), shown.count("d\\u000a")) < (80, 200)
+    assert shown.count(CUT) == 2
+
+
+def test_a_list_of_dead_letters_as_json_has_text_and_only_the_beginning_of_a_value(capsys):
+    value = ("a" + "é" * 1_000).encode()
+    show_dead_letters([letter_of(b"order-7", value), letter_of(b"\xff", b"\xff" * 1_000)], "json")
+    text, binary = json.loads(capsys.readouterr().out)
+    assert (text["key"], text["key_hex"], text["value_hex"]) == ("order-7", None, None)
+    assert text["value"] == "a" + "é" * 127
+    assert text["value_bytes"] == len(value)
+    assert (binary["key"], binary["key_hex"], binary["value"]) == (None, "ff", None)
+    assert binary["value_hex"] == "ff" * 256
+    show_dead_letter(letter_of(b"order-7", value), "json")
+    assert json.loads(capsys.readouterr().out)["value"] == value.decode()
 
 
 # --- topics ---
@@ -278,8 +335,36 @@ def test_an_unreachable_kafka_is_one_line_and_5(tmp_path):
     file.write_text("socket.connection.setup.timeout.ms=1000\n", encoding="utf-8")
     result = engine("get", "x", "--app", "a", "--bootstrap-servers", "127.0.0.1:1", "--config", str(file))
     assert result.returncode == 5
+    assert result.stderr.count("\n") == 1
     assert "reach Kafka at 127.0.0.1:1" in result.stderr
-    assert "Traceback" not in result.stderr
+    assert "is it running" in result.stderr
+    assert "--bootstrap-servers or ENGINE_BOOTSTRAP_SERVERS" in result.stderr
+
+
+def test_lines_of_librdkafka_are_not_printed_by_a_command():
+    # In a process of its own: pytest's handlers would hide the one that Python has for records without any.
+    code = (
+        "import logging, engine.cli.main; logging.getLogger('engine.librdkafka').error('connection refused')"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60, check=True
+    )
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option", "variable"),
+    [
+        (["worker", "shop:app", "--bootstrap-servers", "localhost:1"], "--app", "ENGINE_APP"),
+        (["worker", "shop:app", "--app", "a"], "--bootstrap-servers", "ENGINE_BOOTSTRAP_SERVERS"),
+        (["topics", "check", "--app", "a"], "--bootstrap-servers", "ENGINE_BOOTSTRAP_SERVERS"),
+        (["topics", "apply", "--bootstrap-servers", "localhost:1"], "--app", "ENGINE_APP"),
+    ],
+)
+def test_what_kafka_needs_is_asked_for_by_option_and_variable(arguments, option, variable):
+    result = engine(*arguments)
+    assert result.returncode == 2
+    assert f"expected {option} (or {variable})" in result.stderr
 
 
 def test_what_could_steer_a_terminal_is_escaped():

@@ -85,10 +85,11 @@ BAD: dict[str, tuple[Reason, str, bool]] = {
     START + ', "input": {"a": 1, "a": 2}}': (Reason.MALFORMED, "the key 'a' occurs twice", False),
     START + ', "input": NaN}': (Reason.MALFORMED, "NaN", False),
     START + ', "input": [-Infinity]}': (Reason.MALFORMED, "expected JSON", False),
-    START + ', "input": 1e999}': (Reason.MALFORMED, "expected JSON", False),
+    START + ', "input": 1e999}': (Reason.MALFORMED, "a number is out of range: a double holds", False),
+    START + ', "input": {"a": [-1e999]}}': (Reason.MALFORMED, "send it as a string", False),
     START + ', "input": "\\ud800"}': (Reason.MALFORMED, "expected JSON", False),
     START + ', "\\ud800": 1}': (Reason.MALFORMED, "expected JSON", False),
-    START + f', "input": {"9" * 5000}}}': (Reason.MALFORMED, "expected JSON", False),
+    START + f', "input": {"9" * 5000}}}': (Reason.MALFORMED, "a number is out of range", False),
     START + f', "input": {"[" * 64}{"]" * 64}}}': (Reason.MALFORMED, "at most 64 levels", False),
     START + f', "input": {"[" * 100_000}{"]" * 100_000}}}': (Reason.MALFORMED, "at most 64 levels", False),
     START + "} x": (Reason.MALFORMED, "expected JSON", False),
@@ -303,3 +304,15 @@ def test_every_public_command_has_a_validator_and_no_other() -> None:
     for kind in ENGINE_COMMANDS:
         with pytest.raises(UndecodableError, match=f"but got {kind.__name__}"):
             avro.validate_command(samples.some_of(samples.records_of(kind))[-1])
+
+
+@pytest.mark.parametrize("content_type", [None, "application/json"])
+def test_a_byte_order_mark_before_a_command_is_let_be(content_type):
+    for text, command in GOOD.items():
+        assert avro.decode_public_command(text.encode("utf-8-sig"), content_type) == command
+
+
+def test_a_number_out_of_range_is_said_without_the_parsers_path():
+    with pytest.raises(UndecodableError) as caught:
+        avro.decode_public_command((START + ', "input": {"a": [1e999]}}').encode(), None)
+    assert "$" not in str(caught.value)

@@ -98,7 +98,8 @@ def test_a_stalled_run_keeps_as_much_as_allowed_and_refuses_more(monkeypatch):
     turn = world.raise_event("go", 3)
     assert refusal(turn) is ef.Reason.DEFERRED_LIMIT
     assert turn.rejected.detail == (
-        "expected at most 3 inputs deferred by a stall (NonDeterminism); end the stall or terminate"
+        "expected at most 3 inputs deferred by a stall (NonDeterminism) and 52,428,800 bytes of history, "
+        "but there are 3 inputs and 0 bytes; end the stall or terminate"
     )
 
 
@@ -160,14 +161,21 @@ def test_a_record_that_kills_its_worker_stalls_its_run_and_is_kept():
 
 def test_a_record_that_kills_its_worker_and_has_no_run_is_refused():
     world = started()
-    turn = dangerous(world, cm.StartInstance(instance_id="other", workflow="w"))
+    turn = dangerous(world, cm.RaiseEvent(instance_id="other", name="go"))
     assert refusal(turn) is ef.Reason.WORKER_CRASHED
 
 
-def test_a_parent_is_told_why_its_child_was_not_started():
+def test_a_start_that_kills_its_worker_is_a_stalled_run_whose_code_has_not_begun():
+    world = started()
+    turn = dangerous(world, cm.StartInstance(instance_id="other", workflow="w"))
+    assert [type(recorded.event) for recorded in turn.recorded] == [ev.InstanceStarted, ev.InstanceStalled]
+    assert world.seat("other").state.status == "STALLED"
+    assert [type(effect) for effect in turn.effects] == [ef.ArmTimer]
+
+
+def test_a_child_whose_start_kills_its_worker_is_stalled_too_and_its_parent_waits():
     world = started()
     link = ParentLink(instance_id="p", run_id="r", scheduled=2, call_id=b"c" * 16)
     dangerous(world, cm.StartChild(instance_id="c", workflow="w", parent=link, depth=1))
-    assert world.messages[0].instance_id == "p"
-    assert world.messages[0].failure.type == ef.Reason.WORKER_CRASHED.value
-    assert not world.messages[0].failure.retryable
+    assert world.seat("c").state.status == "STALLED"
+    assert not world.messages

@@ -35,13 +35,21 @@ def test_every_part_of_a_worker_can_be_set() -> None:
         *KafkaSettings.__struct_fields__,
     }
     assert parts - names == {"owner", "member", "is_dev", "extra"}
-    settings = Settings(app="a", partitions=7, commit_interval_ms=3, activity_threads_max=2, dev=True)
+    servers = "localhost:9092"
+    settings = Settings(
+        app="a",
+        bootstrap_servers=servers,
+        partitions=7,
+        commit_interval_ms=3,
+        activity_threads_max=2,
+        dev=True,
+    )
     assert settings.owner() == OwnerSettings(commit_interval_ms=3)
     assert settings.worker() == WorkerSettings(
         activity_threads_max=2, owner=OwnerSettings(commit_interval_ms=3)
     )
     kafka = settings.kafka("m", {"bootstrap.servers": "elsewhere:1", "security.protocol": "SSL"})
-    assert (kafka.bootstrap_servers, kafka.partitions, kafka.is_dev) == ("localhost:9092", 7, True)
+    assert (kafka.bootstrap_servers, kafka.partitions, kafka.is_dev) == (servers, 7, True)
     assert kafka.extra == {"security.protocol": "SSL"}
 
 
@@ -94,6 +102,16 @@ def test_a_single_broker_needs_to_be_called_one(subject: AppUnderTest) -> None:
     done = run_command([*arguments, SAMPLE], subject.directory)
     assert done.returncode == CONFIGURATION_EXIT
     assert "--dev for a single broker" in done.stderr
+
+
+def test_other_partitions_than_the_topics_have_are_answered_with_the_right_number(
+    subject: AppUnderTest,
+) -> None:
+    subject.create_topics()
+    worker = subject.worker(partitions=4)
+    assert worker.wait() == CONFIGURATION_EXIT
+    message = worker.records[-1]["message"]
+    assert message.splitlines()[-1] == "use --partitions 2 (or ENGINE_PARTITIONS), as the topics were made"
 
 
 @pytest.mark.parametrize(
