@@ -137,6 +137,12 @@ class Settings:
         "How far an owner runs ahead of its commits, in inbox records: so much a crash may derive again.",
         bounds=(1, 1_000_000),
     )
+    uncommitted_bytes_max: int = _setting(
+        _OWNER.uncommitted_bytes_max,
+        "An owner whose next commit holds this much takes nothing further in until it is begun.",
+        unit="bytes",
+        bounds=(1_000_000, 4_000_000_000),
+    )
     live_executions_max: int = _setting(
         _OWNER.live_executions_max,
         "Suspended workflow functions kept in memory per partition; the others are replayed when needed.",

@@ -185,7 +185,9 @@ class TopicAdmin:
         if EXISTENCE in others:
             remedies.append(f"'engine topics apply --app {self._settings.app}' creates missing topics")
         if others - {EXISTENCE}:
-            remedies.append("change settings with your cluster's tools; use --dev for a single broker")
+            remedies.append("change settings with your cluster's tools")
+        if others and not self._settings.is_dev:
+            remedies.append("use --dev for a single broker")
         return "; ".join(remedies)
 
     def _existing(self) -> dict[str, int]:

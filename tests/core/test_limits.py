@@ -105,3 +105,25 @@ def test_an_error_at_a_limit_carries_its_numbers_and_survives_a_process():
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.actual, again.limit) == (str(error), 1_001, 1_000)
     assert str(error) == "expected the load (kg) to be at most 1,000, but it is 1,001; take less"
+
+
+def test_the_inputs_of_one_turn_are_bounded_and_the_next_turn_has_room_again(monkeypatch):
+    monkeypatch.setattr(limits, "TURN_BYTES_MAX", 100)
+
+    def greedy(ctx, _):
+        yield ctx.call_activity("echo", input="x" * 80)
+        yield ctx.call_activity("echo", input="x" * 80)
+        ctx.call_activity("echo", input="x" * 80)
+        try:
+            ctx.call_activity("echo", input="x" * 80)
+        except LimitExceededError as error:
+            return str(error)
+
+    world = World(greedy)
+    world.start()
+    world.complete()
+    world.complete()
+    assert world.output() == (
+        "expected the inputs of all calls made between two waits (bytes) to be at most 100, but it is 164; "
+        "wait for some before more, or pass references"
+    )

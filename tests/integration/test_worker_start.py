@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from engine.kafka.settings import KafkaSettings
+from engine.kafka.topics import TopicAdmin
 from engine.node.worker import WorkerSettings
 from engine.partition.context import OwnerSettings
 from engine.settings import Settings, declared
@@ -107,7 +108,10 @@ def test_a_single_broker_needs_to_be_called_one(subject: AppUnderTest) -> None:
 def test_other_partitions_than_the_topics_have_are_answered_with_the_right_number(
     subject: AppUnderTest,
 ) -> None:
-    subject.create_topics()
+    settings = KafkaSettings(
+        bootstrap_servers=subject.bootstrap_servers, app=subject.app, is_dev=True, partitions=2
+    )
+    TopicAdmin(settings).apply()
     worker = subject.worker(partitions=4)
     assert worker.wait() == CONFIGURATION_EXIT
     message = worker.records[-1]["message"]

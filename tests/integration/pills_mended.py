@@ -1,0 +1,64 @@
+"""The same app, mended: a new build of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import engine as wf
+
+app = wf.WorkflowRuntime()
+MENDED = True
+
+
+@app.activity
+def echo(ctx, value):
+    return value
+
+
+@app.activity
+def exits(ctx, _):
+    os._exit(3)
+
+
+@app.activity
+def interrupts(ctx, _):
+    raise KeyboardInterrupt
+
+
+@app.activity
+async def cancels(ctx, _):
+    raise asyncio.CancelledError
+
+
+@app.workflow
+def hello(ctx, value):
+    return (yield ctx.call_activity(echo, input=value))
+
+
+def end(how):
+    if how == "exit":
+        os._exit(3)
+    raise KeyboardInterrupt
+
+
+@app.workflow
+def pill(ctx, how):
+    """Dies in its first step."""
+    if not MENDED:
+        end(how)
+    return (yield ctx.call_activity(echo, input="mended"))
+
+
+@app.workflow
+def late_pill(ctx, how):
+    """Dies in its second step."""
+    yield ctx.call_activity(echo, input=1)
+    if not MENDED:
+        end(how)
+    return "mended"
+
+
+@app.workflow
+def bad_activity(ctx, name):
+    return (yield ctx.call_activity(name))
