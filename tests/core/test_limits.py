@@ -110,17 +110,17 @@ def test_an_error_at_a_limit_carries_its_numbers_and_survives_a_process():
 def test_the_inputs_of_one_turn_are_bounded_and_the_next_turn_has_room_again(monkeypatch):
     monkeypatch.setattr(limits, "TURN_BYTES_MAX", 100)
 
-    def greedy(ctx, _):
+    def greedy(ctx):
         yield ctx.call_activity("echo", input="x" * 80)
         yield ctx.call_activity("echo", input="x" * 80)
         ctx.call_activity("echo", input="x" * 80)
         try:
             ctx.call_activity("echo", input="x" * 80)
-        except LimitExceededError as error:
+        except wf.LimitExceededError as error:
             return str(error)
 
     world = World(greedy)
-    world.start()
+    world.start("greedy")
     world.complete()
     world.complete()
     assert world.output() == (

@@ -17,12 +17,11 @@ def stalled(subject: AppUnderTest, instance_id: str) -> str:
     return event.body["reason"]
 
 
-@pytest.mark.parametrize("how", ["exit", "interrupt"])
-@pytest.mark.parametrize("workflow", ["pill", "late_pill"])
+@pytest.mark.parametrize(("workflow", "how"), [("pill", "interrupt"), ("late_pill", "exit")])
 def test_a_workflow_that_ends_its_worker_is_stalled_and_goes_on_when_mended(
     subject: AppUnderTest, workflow: str, how: str
 ) -> None:
-    supervisor = subject.worker(app=PILLS, processes=1, partitions=1)
+    supervisor = subject.worker(app=PILLS, processes=2)
     supervisor.wait_ready()
     (instance_id,) = subject.start(workflow, how)
     (neighbour,) = subject.start("hello", 7)
@@ -32,12 +31,12 @@ def test_a_workflow_that_ends_its_worker_is_stalled_and_goes_on_when_mended(
     supervisor.stop()
 
     # The same code is not tried again; other code is.
-    again = subject.worker(app=PILLS, processes=1, partitions=1)
+    again = subject.worker(app=PILLS, processes=2)
     again.wait_ready()
     (after,) = subject.start("hello", 8, name="after")
     assert subject.auditor().read_outcomes([after]) == {after: 8}
     again.stop()
-    mended = subject.worker(app=MENDED, processes=1, partitions=1)
+    mended = subject.worker(app=MENDED, processes=2)
     mended.wait_ready()
     audit = subject.auditor()
     assert audit.read_outcomes([instance_id]) == {instance_id: "mended"}
@@ -47,7 +46,7 @@ def test_a_workflow_that_ends_its_worker_is_stalled_and_goes_on_when_mended(
 
 
 def test_an_activity_that_ends_its_worker_fails_and_others_go_on(subject: AppUnderTest) -> None:
-    subject.worker(app=PILLS, processes=1, partitions=1).wait_ready()
+    subject.worker(app=PILLS, processes=2).wait_ready()
     (bad,) = subject.start("bad_activity", "exits")
     (good,) = subject.start("hello", 1)
     audit = subject.auditor()
@@ -57,16 +56,18 @@ def test_an_activity_that_ends_its_worker_fails_and_others_go_on(subject: AppUnd
     assert failed.body["failure"]["type"] == "TaskFailedError"
 
 
-@pytest.mark.parametrize(("activity", "error"), [("interrupts", "KeyboardInterrupt"), ("cancels", "CancelledError")])
+@pytest.mark.parametrize(
+    ("activity", "error"), [("interrupts", "KeyboardInterrupt"), ("cancels", "CancelledError")]
+)
 def test_whatever_an_activity_raises_is_its_failure(subject: AppUnderTest, activity: str, error: str) -> None:
-    subject.worker(app=PILLS, partitions=1).wait_ready()
+    subject.worker(app=PILLS).wait_ready()
     (bad,) = subject.start("bad_activity", activity)
     (failed,) = subject.auditor().read_events(bad, "ActivityFailed")
     assert failed.body["failure"]["type"] == error
 
 
 def test_a_header_without_a_value_is_no_header(subject: AppUnderTest) -> None:
-    subject.worker(app=PILLS, partitions=1).wait_ready()
+    subject.worker(app=PILLS).wait_ready()
     start = {"type": "StartInstance", "instance_id": "odd", "workflow": "hello", "input": 5}
     subject.publish(start, headers=[("content-type", None), ("x", None)])
     subject.flush()
