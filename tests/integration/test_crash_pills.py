@@ -1,4 +1,4 @@
-"""User code that ends its worker: the instance stalls with its reason, the neighbours flow, mended code goes on."""
+"""User code that ends its worker: its instance stalls with the reason, and its neighbours flow."""
 
 from __future__ import annotations
 
