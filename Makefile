@@ -11,7 +11,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup fmt check test test-fast sim it bench demo kafka kafka-down chaos clean kafka-jars
+.PHONY: help setup fmt check test test-fast sim it demo kafka kafka-down clean kafka-jars
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -40,9 +40,6 @@ sim: $(DEV_STAMP) ## the simulator: crashes, rebalances and duplicates from a se
 it: $(DEV_STAMP) kafka-jars ## contract and integration tests on a real Kafka
 	$(RUN) -m pytest tests/contract tests/integration
 
-bench: $(DEV_STAMP) kafka-jars ## throughput and latency
-	$(RUN) -m bench.run
-
 demo: $(ENGINE_STAMP) ## a workflow from start to end
 	$(RUN) -m examples.demo
 
@@ -51,9 +48,6 @@ kafka: $(KAFKA_STAMP) ## start a Kafka on localhost:9092 in the background; data
 
 kafka-down: $(KAFKA_STAMP) ## stop it; its data stays
 	$(RUN) -m ops.kafka down
-
-chaos: $(DEV_STAMP) kafka-jars ## kill brokers and owners of a three-broker Kafka; takes minutes
-	$(RUN) -m pytest tests/chaos -m chaos
 
 clean: ## stop Kafka; delete .venv, caches and all local data
 	@if [ -d .kafka ] && [ -x $(RUN) ]; then $(RUN) -m ops.kafka down; fi

@@ -1,1 +1,1 @@
-"""Benchmarks of the whole system on a real Kafka: what they measure is written at the top of each."""
+"""Our engine in a harness that measures several engines with the same workloads in one run."""

@@ -1,4 +1,4 @@
-"""Our engine in the peers' harness: the same six workloads, beside others, in one run.
+"""Our engine as a peer of others: the same six workloads, in one run, by a harness that lies elsewhere.
 
 Run by the harness, whose folder is on the path: `python run.py --extra ours=bench/peer_ours.py@PYTHON`.
 """
@@ -23,6 +23,7 @@ PARTITIONS = int(os.environ.get("OURS_PARTITIONS", "4"))
 PROCESSES = int(os.environ.get("OURS_PROCESSES", "1"))
 WINDOW = int(os.environ.get("OURS_WINDOW", "200"))
 READY_SECONDS = 60
+WARM_UP = int(os.environ.get("OURS_WARM_UP", "4000"))
 
 
 class Ours(Peer):
@@ -35,7 +36,7 @@ class Ours(Peer):
         self.about = {
             "durability": f"one Kafka broker, acks=all, {flush}; replication 1; {PARTITIONS} partitions",
             "activities": "threads of the worker process",
-            "server": "Apache Kafka, one broker, KRaft",
+            "server": f"Apache Kafka, one broker, KRaft, warmed up by {WARM_UP} workflows",
             "worker": f"engine worker, {PROCESSES} owner process(es) with ingress and activities",
             "client": f"asyncio, one process, at most {WINDOW} in flight in W1, reads committed history",
         }
@@ -49,6 +50,12 @@ class Ours(Peer):
         self._spawn()
         await asyncio.to_thread(self.worker.wait_line, "ready", READY_SECONDS)
         self.client = AsyncWorkflowClient.kafka(bootstrap_servers=self.cluster.bootstrap_servers, app="bench")
+        await self._warm_up()
+
+    async def _warm_up(self):
+        """Until the broker's code is compiled: a Kafka that a company runs is warm."""
+        for wave in range(WARM_UP // 200):
+            await asyncio.gather(*(self.run("chain", f"warm-{wave}-{i}", i) for i in range(200)))
 
     def _spawn(self):
         self.generation = getattr(self, "generation", 0) + 1

@@ -87,6 +87,8 @@ class WorkflowContext:
     ) -> Task[T]:
         """Runs an activity, at least once; the task's result is what it returned.
 
+        A call that nobody has waited for when the run ends is abandoned with it.
+
         Args:
             activity: The function, or its registered name.
             input: What it gets as its second parameter, up to 512 KiB as JSON.
