@@ -1,6 +1,7 @@
 """A client's connection to Kafka. It belongs to no group, and writes to no topic but `commands`."""
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from functools import partial
@@ -12,7 +13,7 @@ from engine.client.errors import CLOSED, UnreachableError, faults_made_public
 from engine.codec.topics import topics_of
 from engine.errors import ConfigurationError
 from engine.kafka.appender import appending_producer, produce
-from engine.kafka.errors import fault_of
+from engine.kafka.errors import PASSING_CODES, error_of, fault_of
 from engine.kafka.reader import BATCH_RECORDS, message_is_good, read_range, reading_consumer, record_of
 from engine.kafka.settings import KafkaSettings, check_properties
 from engine.kafka.topics import unreachable
@@ -21,6 +22,7 @@ from engine.partition.ports import Append, Record
 ANY_PARTITION = -1
 DELIVERY_POLL_S = 0.1
 CLOSE_S = 5.0
+PASSING_S = 0.05
 
 
 class KafkaConnection:
@@ -105,16 +107,25 @@ class KafkaConnection:
 
     def _offsets(self, topic: str, spec: OffsetSpec) -> dict[int, int]:
         """By partition. Read committed: the end is then where the first open transaction begins."""
+        deadline = time.monotonic() + self._settings.request_timeout_ms / 1000
+        while True:
+            try:
+                return self._ask_offsets(topic, spec)
+            except KafkaException as problem:
+                # A leader that has just been chosen, as of a topic that was just made, is refused a few times.
+                passes = error_of(problem).code() in PASSING_CODES
+                if not passes or time.monotonic() > deadline:
+                    raise UnreachableError(str(fault_of(problem, f"list offsets of {topic}"))) from problem
+                time.sleep(PASSING_S)
+
+    def _ask_offsets(self, topic: str, spec: OffsetSpec) -> dict[int, int]:
         places = {TopicPartition(topic, partition): spec for partition in range(self._partitions[topic])}
-        try:
-            futures = self._admin.list_offsets(
-                places,
-                isolation_level=IsolationLevel.READ_COMMITTED,
-                request_timeout=self._settings.request_timeout_ms / 1000,
-            )
-            return {place.partition: future.result().offset for place, future in futures.items()}
-        except KafkaException as problem:
-            raise UnreachableError(str(fault_of(problem, f"list offsets of {topic}"))) from problem
+        futures = self._admin.list_offsets(
+            places,
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=self._settings.request_timeout_ms / 1000,
+        )
+        return {place.partition: future.result().offset for place, future in futures.items()}
 
     def _read(self, topic: str, partition: int, start: int) -> Iterator[list[Record]]:
         earliest = self._offsets(topic, OffsetSpec.earliest())[partition]  # type: ignore[no-untyped-call]

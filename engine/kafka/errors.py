@@ -21,6 +21,17 @@ DAMAGED_CODES = frozenset(
         KafkaError.INCONSISTENT_TOPIC_ID,
     }
 )
+# A change of leaders: the same question has its answer in a moment.
+PASSING_CODES = frozenset(
+    {
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)
 FORBIDDEN_CODES = frozenset(
     {
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
