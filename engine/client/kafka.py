@@ -112,7 +112,7 @@ class KafkaConnection:
             try:
                 return self._ask_offsets(topic, spec)
             except KafkaException as problem:
-                # A leader that has just been chosen, as of a topic that was just made, is refused a few times.
+                # A leader that was just chosen, as of a topic that was just made, is refused a few times.
                 passes = error_of(problem).code() in PASSING_CODES
                 if not passes or time.monotonic() > deadline:
                     raise UnreachableError(str(fault_of(problem, f"list offsets of {topic}"))) from problem
