@@ -25,7 +25,7 @@ SCHEMAS = Path(__file__).parents[2] / "schemas"
 MAGIC = b"\xc3\x01"
 CHECKPOINT_KEY = b"~checkpoint"
 OUT_PREFIX = b"~out|"
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 120.0
 
 
 def load_schemas() -> dict[bytes, Any]:

@@ -19,7 +19,7 @@ from ops.kafka.network import free_ports, is_free, kafka_answers
 from ops.kafka.process import running_pid, wait_ended
 
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 LAUNCH_AND_WAIT_FOR_DEATH = """
 import pathlib, signal, sys
 from ops.kafka.cluster import KafkaCluster

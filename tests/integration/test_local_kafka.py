@@ -14,7 +14,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from ops.kafka.cluster import KafkaCluster
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 
 
 def ignore_connection_errors(_error: KafkaError) -> None:
