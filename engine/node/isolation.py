@@ -34,9 +34,7 @@ class IsolatedRunner:
     def __init__(self, attempt: Attempt, finish: Finish) -> None:
         self._attempt = attempt
         self._finish = finish
-        self._queue: queue.SimpleQueue[tuple[ActivityDefinition, RunActivity, int] | None] = (
-            queue.SimpleQueue()
-        )
+        self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
 
     def run(self, definition: ActivityDefinition, call: RunActivity, partition: int) -> None:
