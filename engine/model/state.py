@@ -32,6 +32,7 @@ class Status(StrEnum):
     CONTINUED_AS_NEW = "CONTINUED_AS_NEW"
 
 
+FINISHED_PHASES = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.TERMINATED, Phase.CONTINUED_AS_NEW})
 FINISHED_STATUSES = frozenset({Status.COMPLETED, Status.FAILED, Status.TERMINATED})
 
 
