@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -10,6 +11,7 @@ from typing import Any, Self
 from engine.client import requests, waiting
 from engine.client.client import WorkflowClient
 from engine.client.connection import Connection
+from engine.client.loop import LoopQueue
 from engine.client.mirror import Mirror
 from engine.client.opening import open_embedded, open_kafka
 from engine.client.reading import DeadLetterEntry
@@ -33,6 +35,7 @@ class AsyncWorkflowClient:
         self._connection = connection
         self._tail = Tail(connection)
         self._sync = WorkflowClient(connection)
+        self._queue: LoopQueue | None = None
 
     @classmethod
     def kafka(
@@ -160,12 +163,17 @@ class AsyncWorkflowClient:
     # --- inside ---
 
     async def _publish(self, request: Request) -> None:
-        # Shielded: giving up waiting does not take a command back, and its future is not ours to cancel.
-        await asyncio.shield(asyncio.wrap_future(self._connection.publish(request.key, request.value)))
+        # Giving up the wait does not take a command back.
+        await self._loop_queue().outcome(self._connection.publish(request.key, request.value))
+
+    def _loop_queue(self) -> LoopQueue:
+        if self._queue is None:
+            self._queue = LoopQueue(asyncio.get_running_loop())
+        return self._queue
 
     async def _wait(self, wait: waiting.Wait) -> WorkflowState:
         woken = asyncio.Event()
-        wake = _from_any_thread(asyncio.get_running_loop(), woken)
+        wake = partial(self._loop_queue().call_soon, woken.set)
         mirror = self._tail.wait_at_once(wait.instance_id, woken, wake)
         if mirror is None:
             mirror = await self._follow(wait.instance_id, woken, wake)
@@ -207,12 +215,3 @@ class AsyncWorkflowClient:
             except TimeoutError:
                 # The steps know whether the time is over, or it is time to look elsewhere.
                 continue
-
-
-def _from_any_thread(loop: asyncio.AbstractEventLoop, woken: asyncio.Event) -> Callable[[], None]:
-    def wake() -> None:
-        # A loop that was closed has nobody left who waits.
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(woken.set)
-
-    return wake

@@ -1,27 +1,22 @@
 """A client's connection to Kafka. It belongs to no group, and writes to no topic but `commands`."""
 
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from functools import partial
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
 
-from engine.client.errors import CLOSED, UnreachableError, faults_made_public
+from engine.client.errors import UnreachableError, faults_made_public
+from engine.client.publisher import Publisher
 from engine.codec.topics import topics_of
 from engine.errors import ConfigurationError
-from engine.kafka.appender import appending_producer, produce
 from engine.kafka.errors import PASSING_CODES, error_of, fault_of
 from engine.kafka.reader import BATCH_RECORDS, message_is_good, read_range, reading_consumer, record_of
 from engine.kafka.settings import KafkaSettings, check_properties
 from engine.kafka.topics import unreachable
-from engine.partition.ports import Append, Record
+from engine.partition.ports import Record
 
-ANY_PARTITION = -1
-DELIVERY_POLL_S = 0.1
-CLOSE_S = 5.0
 PASSING_S = 0.05
 
 
@@ -35,10 +30,7 @@ class KafkaConnection:
         self._topics = topics_of(settings.namespace, settings.app)
         self._admin = AdminClient(settings.client())
         self._partitions = self._count_partitions()
-        self._producer = appending_producer(settings, only_errors=False)
-        self._is_closed = threading.Event()
-        self._deliveries = threading.Thread(target=self._deliver, name="client-deliveries", daemon=True)
-        self._deliveries.start()
+        self._publisher = Publisher(settings, self._topics.commands)
 
     @property
     def partitions(self) -> int:
@@ -47,20 +39,7 @@ class KafkaConnection:
 
     def publish(self, key: bytes, value: bytes) -> "Future[None]":
         """See the port."""
-        published: Future[None] = Future()
-        if self._is_closed.is_set():
-            published.set_exception(UnreachableError(CLOSED))
-            return published
-        try:
-            produce(
-                self._producer,
-                self._topics.commands,
-                Append(ANY_PARTITION, key, value),
-                partial(_delivered, published),
-            )
-        except KafkaException as problem:
-            published.set_exception(UnreachableError(str(fault_of(problem, "publish a command"))))
-        return published
+        return self._publisher.publish(key, value)
 
     def ends(self) -> dict[int, int]:
         """See the port."""
@@ -82,11 +61,7 @@ class KafkaConnection:
 
     def close(self) -> None:
         """See the port."""
-        if self._is_closed.is_set():
-            return
-        self._producer.flush(CLOSE_S)
-        self._is_closed.set()
-        self._deliveries.join(CLOSE_S)
+        self._publisher.close()
 
     def _count_partitions(self) -> dict[str, int]:
         names = {self._topics.commands, self._topics.history, self._topics.deadletter}
@@ -133,11 +108,6 @@ class KafkaConnection:
         with faults_made_public():
             yield from read_range(self._settings, topic, partition, (max(start, earliest), latest))
 
-    def _deliver(self) -> None:
-        # A thread of its own, so that an acknowledgement wakes whoever waits for it, whatever the others do.
-        while not self._is_closed.is_set():
-            self._producer.poll(DELIVERY_POLL_S)
-
 
 class KafkaTail:
     """Implements `HistoryTail`."""
@@ -162,10 +132,3 @@ class KafkaTail:
     def close(self) -> None:
         """See the port."""
         self._consumer.close()
-
-
-def _delivered(published: "Future[None]", error: KafkaError | None, message: Message) -> None:
-    if error is None:
-        published.set_result(None)
-    else:
-        published.set_exception(UnreachableError(str(fault_of(error, f"publish to {message.topic()}"))))

@@ -86,6 +86,9 @@ class Tail:
             return
         partition = partition_of(instance_id, self._connection.partitions)
         offset = self._known_ends(ENDS_AGE_S_MAX if is_new else 0)[partition]
+        # Followed by now, if others who started something wait already: a floor would come too late for that.
+        if self.expect_at_once(instance_id, is_new=is_new):
+            return
         with self._lock:
             self._note_floor(instance_id, _Floor(partition, offset, time.monotonic(), is_new))
 

@@ -10,7 +10,6 @@ import asyncio
 import inspect
 import multiprocessing
 import os
-import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -31,10 +30,10 @@ from engine.model.effects import RunActivity
 from engine.model.failure import Failure, Payload, failure_of
 from engine.node.isolation import IsolatedRunner
 from engine.node.parent import die_with
+from engine.node.threads import ActivityThreads
 from engine.partition.ports import Append
 
 AppendFunction = Callable[[Append], None]
-Call = tuple[RunActivity, int]
 
 
 class ActivityPool:
@@ -47,11 +46,8 @@ class ActivityPool:
         self.finished = 0
         self._registry = registry
         self._append = append
-        self._threads_max = threads_max
         self._processes_max = processes_max or multiprocessing.cpu_count()
-        self._queue: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
-        self._threads: list[threading.Thread] = []
-        self._idle = 0
+        self._threads = ActivityThreads(self._serve, threads_max)
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._processes: ProcessPoolExecutor | None = None
@@ -69,9 +65,7 @@ class ActivityPool:
         if is_isolated and kind != "unknown":
             self._isolated.run(self._registry.activities[call.name], call, partition)
         elif kind == "thread":
-            if self._idle <= self._queue.qsize() and len(self._threads) < self._threads_max:
-                self._add_thread()
-            self._queue.put((call, partition))
+            self._threads.run(call, partition)
         elif kind == "async":
             self._event_loop().call_soon_threadsafe(self._begin_async, call, partition)
         elif kind == "process":
@@ -84,7 +78,11 @@ class ActivityPool:
     @property
     def waiting(self) -> int:
         """Attempts that no thread has taken up."""
-        return self._queue.qsize()
+        return self._threads.waiting
+
+    def relieve(self) -> None:
+        """Sees to it that no call waits long behind another. To be called often, by the owners' thread."""
+        self._threads.relieve()
 
     def close(self) -> None:
         """Takes up nothing more.
@@ -93,8 +91,7 @@ class ActivityPool:
         """
         self._is_closed = True
         self._isolated.close()
-        for _ in self._threads:
-            self._queue.put(None)
+        self._threads.close()
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
         if self._processes is not None:
@@ -102,29 +99,13 @@ class ActivityPool:
 
     # --- threads ---
 
-    def _add_thread(self) -> None:
-        thread = threading.Thread(target=self._serve, name=f"activity-{len(self._threads)}", daemon=True)
-        self._threads.append(thread)
-        self._count_idle(1)
-        thread.start()
-
-    def _serve(self) -> None:
-        while True:
-            item = self._queue.get()
-            if item is None or self._is_closed:
-                return
-            self._count_idle(-1)
-            call, partition = item
-            self._finish(call, partition, run_attempt(self._registry.activities[call.name], call))
-            self._count_idle(1)
-
-    def _count_idle(self, change: int) -> None:
-        # Several threads count: a change lost for want of a lock would leave calls waiting behind long ones.
-        with self._lock:
-            self._idle += change
+    def _serve(self, call: RunActivity, partition: int) -> None:
+        self._finish(call, partition, run_attempt(self._registry.activities[call.name], call))
 
     def _finish(self, call: RunActivity, partition: int, outcome: Payload | Failure | None) -> None:
-        self.finished += 1
+        # Several threads count: a change lost for want of a lock would never be made good.
+        with self._lock:
+            self.finished += 1
         if self._is_closed:
             return
         command = result_of(call, outcome)

@@ -24,6 +24,7 @@ BACKOFF_MS = 250
 BACKOFF_MS_MAX = 10_000
 BACKLOG_RECORDS_MAX = 100_000
 WAKE_MS_MAX = 50
+WAITING_MS = 2
 
 StoreOpener = Callable[[int], Store]
 
@@ -64,14 +65,17 @@ class OwnerLoop:
         self._not_before_ms: dict[int, int] = {}
         self._failures: dict[int, int] = {}
         self._is_stopping = False
+        self._polled_at = 0.0
 
     def pass_once(self) -> None:
         """One pass over everything there is to do. Blocks for at most 50 ms."""
         self.beat_at_ms = self._clock.monotonic_ms()
         self._mind_assignment()
         self._take_opened()
+        self._gather()
         self._process(self._poll())
-        for owner in list(self.owners.values()):
+        # Few commits are begun while much is under way: who waits longest comes first.
+        for owner in sorted(self.owners.values(), key=_waiting_since):
             self._drive(owner, owner.tick)
         for claim, result in self._log.commit_results():
             self._take_result(claim, result)
@@ -187,10 +191,21 @@ class OwnerLoop:
 
     # --- records and results ---
 
+    def _gather(self) -> None:
+        """Waits for company where much is under way. The activities' threads have the interpreter meanwhile."""
+        pace = self._context.pace
+        pace.under_way = sum(owner.turns.calls_open for owner in self.owners.values())
+        wait = self._polled_at + pace.gather_ms() / 1000 - time.monotonic()
+        if wait > 0:
+            time.sleep(wait)
+        self._polled_at = time.monotonic()
+
     def _poll(self) -> list[Record]:
         wake, backlog = WAKE_MS_MAX, 0
         if self._opening:
             wake = 5
+        if self._context.pace.has_waiting:
+            wake = WAITING_MS
         for owner in self.owners.values():
             wake = min(wake, owner.next_wake_ms())
             backlog += owner.backlog
@@ -280,3 +295,7 @@ class OwnerLoop:
         )
         owner.abandon()
         del self.owners[partition]
+
+
+def _waiting_since(owner: Owner) -> int:
+    return owner.uncommitted_since_ms

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 INGRESS_POLL_MS = 50
 INGRESS_BLOCKED_SECONDS = 0.005
+INGRESS_GATHER_SECONDS = 0.0002
+INGRESS_GATHER_SECONDS_MAX = 0.004
 STOP_SECONDS = 3.5
 WATCHDOG_SECONDS = 1.0
 
@@ -75,7 +77,7 @@ class Worker:
         if not settings.owner.build:
             owner = msgspec.structs.replace(settings.owner, build=build_of(registry))
             settings = msgspec.structs.replace(settings, owner=owner)
-        context = OwnerContext(
+        self._context = context = OwnerContext(
             registry=registry, settings=settings.owner, run_activity=self.pool.run, exam=self._exam
         )
         self.loop = OwnerLoop(ports.log, ports.open_store, context, clock)
@@ -117,7 +119,9 @@ class Worker:
     def _run_owners(self, on_ready: Callable[[], None] | None) -> None:
         is_ready = False
         while not self._stopping.is_set():
+            self._context.pace.has_waiting = bool(self.pool.waiting)
             self.loop.pass_once()
+            self.pool.relieve()
             if not is_ready and self.loop.owners and not self.loop.is_claiming:
                 is_ready = True
                 # What was imported and restored lives as long as we do: the collector need not look at it
@@ -130,9 +134,12 @@ class Worker:
     def _run_ingress(self) -> None:
         try:
             while not self._stopping.is_set():
-                self.ingress.tick(INGRESS_POLL_MS)
+                forwarded = self.ingress.tick(INGRESS_POLL_MS)
                 if self.ingress.is_blocked:
                     self._stopping.wait(INGRESS_BLOCKED_SECONDS)
+                elif forwarded:
+                    # The more came at once, the more will: they may as well come together.
+                    self._stopping.wait(min(INGRESS_GATHER_SECONDS_MAX, forwarded * INGRESS_GATHER_SECONDS))
         finally:
             self._appender.close()
             self._ports.source.close()

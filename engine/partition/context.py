@@ -7,6 +7,7 @@ import msgspec
 from engine.core.registry import Registry
 from engine.model.effects import RunActivity
 from engine.partition.careful import Exam
+from engine.partition.pace import Pace
 
 
 class OwnerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,9 +28,10 @@ class OwnerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OwnerContext(msgspec.Struct, frozen=True, kw_only=True):
-    """The app's code, where activities go (call, partition, whether isolated), and who is on trial."""
+    """The app's code, where activities go (call, partition, whether isolated), who is on trial, and the pace."""
 
     registry: Registry
     settings: OwnerSettings
     run_activity: Callable[[RunActivity, int, bool], None]
     exam: Exam
+    pace: Pace = msgspec.field(default_factory=Pace)

@@ -119,6 +119,12 @@ class Owner:
     # --- input ---
 
     @property
+    def uncommitted_since_ms(self) -> int:
+        """Since when something waits for a commit to begin; the distant future where nothing does."""
+        since_ms = self._batch.started_at_ms
+        return 1 << 62 if since_ms is None else since_ms
+
+    @property
     def backlog(self) -> int:
         """Records taken from the log and not processed."""
         return len(self._backlog)
@@ -216,7 +222,10 @@ class Owner:
         if self._in_flight is not None:
             wake = 1
         elif self._batch.started_at_ms is not None:
-            wake = max(0, self._batch.started_at_ms + self._settings.commit_interval_ms - now_ms)
+            due_ms = (
+                0 if self._batch.is_urgent else self._batch.started_at_ms + self._settings.commit_interval_ms
+            )
+            wake = max(0, due_ms - now_ms, self._context.pace.commit_wait_ms(now_ms))
         due = self.turns.timers.next_due_ms() if self.status is OwnerStatus.LIVE else None
         broker_now = self.turns.clock.now_ms(now_ms)
         if due is not None and broker_now is not None:
@@ -255,7 +264,7 @@ class Owner:
             return True
         if self.turns.outbox.has_settled and batch.started_at_ms is None:
             batch.started_at_ms = now_ms
-        if batch.started_at_ms is None:
+        if batch.started_at_ms is None or self._context.pace.commit_wait_ms(now_ms):
             return False
         return (
             batch.is_urgent
@@ -276,6 +285,7 @@ class Owner:
         if turns.purges:
             self._batch.started_at_ms = self._clock.monotonic_ms()
         self._encoded = avro.encode_checkpoint(checkpoint)
+        self._context.pace.commits(self._clock.monotonic_ms())
         commit = Commit(records=batch.records, checkpoint=self._encoded, dead_letters=batch.dead_letters)
         self._log.begin_commit(self.claim, commit)
 

@@ -41,6 +41,7 @@ from engine.partition.timers import BrokerClock, Timers, is_wanted
 
 # Refusals that nobody outside has to hear of: a result or timer that came too late, or twice.
 _SILENT = frozenset({ef.Reason.UNKNOWN_CALL, ef.Reason.SUPERSEDED})
+_RESULTS = frozenset({cm.CompleteActivity, cm.FailActivity})
 _STARTS = (cm.StartInstance, cm.StartChild)
 PURGES_MAX = 500
 
@@ -77,6 +78,8 @@ class Turns:
         self._run_activity = context.run_activity
         self._exam = context.exam
         self.isolates_activities = False
+        # Attempts begun here whose outcome has not come back as a record.
+        self.calls_open = 0
         self._marks = Marks(None)
         self._keys = KeyCount()
         self._is_dispatching = False
@@ -116,6 +119,8 @@ class Turns:
         except avro.UndecodableError as error:
             self._dead_letter(batch, record, ef.Rejected(error.reason, error.detail), None)
             return
+        if type(command) in _RESULTS and self.calls_open:
+            self.calls_open -= 1
         turn = self._turn(command, record)
         if turn.is_early and self._is_dispatching:
             self.clock.early_at_ms = record.timestamp_ms
@@ -180,6 +185,7 @@ class Turns:
 
     def _collect_activity(self, effect: ef.RunActivity, batch: Batch, past_sums: dict[str, int]) -> None:
         if self._is_dispatching:
+            self.calls_open += 1
             self._run_activity(effect, self.partition, self.isolates_activities)
 
     def _collect_timer(self, effect: ef.ArmTimer, batch: Batch, past_sums: dict[str, int]) -> None:
