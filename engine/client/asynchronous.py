@@ -11,7 +11,7 @@ from typing import Any, Self
 from engine.client import requests, waiting
 from engine.client.client import WorkflowClient
 from engine.client.connection import Connection
-from engine.client.loop import LoopQueue
+from engine.client.loop import LoopQueue, Wakeup
 from engine.client.mirror import Mirror
 from engine.client.opening import open_embedded, open_kafka
 from engine.client.reading import DeadLetterEntry
@@ -164,7 +164,9 @@ class AsyncWorkflowClient:
 
     async def _publish(self, request: Request) -> None:
         # Giving up the wait does not take a command back.
-        await self._loop_queue().outcome(self._connection.publish(request.key, request.value))
+        published, settle = self._loop_queue().later()
+        self._connection.publish(request.key, request.value, settle)
+        await published
 
     def _loop_queue(self) -> LoopQueue:
         if self._queue is None:
@@ -172,7 +174,7 @@ class AsyncWorkflowClient:
         return self._queue
 
     async def _wait(self, wait: waiting.Wait) -> WorkflowState:
-        woken = asyncio.Event()
+        woken = Wakeup(asyncio.get_running_loop())
         wake = partial(self._loop_queue().call_soon, woken.set)
         mirror = self._tail.wait_at_once(wait.instance_id, woken, wake)
         if mirror is None:
@@ -184,7 +186,7 @@ class AsyncWorkflowClient:
         finally:
             self._tail.leave(mirror, woken)
 
-    async def _follow(self, instance_id: str, woken: asyncio.Event, wake: Callable[[], None]) -> Mirror:
+    async def _follow(self, instance_id: str, woken: Wakeup, wake: Callable[[], None]) -> Mirror:
         following = asyncio.ensure_future(asyncio.to_thread(self._tail.wait, instance_id, woken, wake))
         try:
             return await asyncio.shield(following)
@@ -193,11 +195,11 @@ class AsyncWorkflowClient:
             following.add_done_callback(lambda done: self._leave_late(done, woken))
             raise
 
-    def _leave_late(self, done: "asyncio.Future[Mirror]", woken: asyncio.Event) -> None:
+    def _leave_late(self, done: "asyncio.Future[Mirror]", woken: Wakeup) -> None:
         if not done.cancelled() and done.exception() is None:
             self._tail.leave(done.result(), woken)
 
-    async def _carry_out(self, steps: waiting.Steps, mirror: Mirror, woken: asyncio.Event) -> WorkflowState:
+    async def _carry_out(self, steps: waiting.Steps, mirror: Mirror, woken: Wakeup) -> WorkflowState:
         while True:
             # Cleared before the steps look: what comes after the look wakes again.
             woken.clear()
@@ -209,9 +211,5 @@ class AsyncWorkflowClient:
             if seconds is None:
                 await asyncio.to_thread(self._tail.read, mirror)
                 continue
-            try:
-                async with asyncio.timeout(seconds):
-                    await woken.wait()
-            except TimeoutError:
-                # The steps know whether the time is over, or it is time to look elsewhere.
-                continue
+            # The steps know whether the time is over, or it is time to look elsewhere.
+            await woken.wait(seconds)

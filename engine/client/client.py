@@ -1,5 +1,6 @@
 """The client for synchronous code. It shows only what is committed; what it sends may still be refused."""
 
+import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from engine.client.opening import open_embedded, open_kafka
 from engine.client.requests import Request, Workflow
 from engine.client.state import WorkflowHistoryEvent, WorkflowState, WorkflowStatus
 from engine.client.tail import Tail
+from engine.errors import PublicError
 
 
 class WorkflowClient:
@@ -259,7 +261,11 @@ class WorkflowClient:
     # --- inside ---
 
     def _publish(self, request: Request) -> None:
-        self._connection.publish(request.key, request.value).result()
+        published: queue.SimpleQueue[PublicError | None] = queue.SimpleQueue()
+        self._connection.publish(request.key, request.value, published.put)
+        problem = published.get()
+        if problem is not None:
+            raise problem
 
     def _wait(self, wait: waiting.Wait) -> WorkflowState:
         woken = threading.Event()

@@ -3,11 +3,13 @@
 Kafka and the embedded log implement it. Nothing uncommitted ever comes through here.
 """
 
-from collections.abc import Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from engine.errors import PublicError
 from engine.partition.ports import Record
+
+OnPublished = Callable[[PublicError | None], None]
 
 
 class HistoryTail(Protocol):
@@ -34,8 +36,12 @@ class Connection(Protocol):
         """How many partitions history has."""
         ...
 
-    def publish(self, key: bytes, value: bytes) -> "Future[None]":
-        """Appends to `commands`, in order per key. Done when all replicas have it; or UnreachableError."""
+    def publish(self, key: bytes, value: bytes, on_done: OnPublished) -> None:
+        """Appends to `commands`, in order per key.
+
+        `on_done` is called once, by any thread, also this one: with None when all replicas have it, or with
+        why that is not known.
+        """
         ...
 
     def ends(self) -> dict[int, int]:

@@ -1,12 +1,14 @@
 """A client's connection to an embedded log: the same directory, from this process or another."""
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from engine.client.connection import OnPublished
 from engine.client.errors import CLOSED, UnreachableError, faults_made_public
 from engine.embedded.client import EmbeddedClientLog
 from engine.embedded.log import EmbeddedLog
+from engine.errors import PublicError
 from engine.partition.ports import Record
 
 HISTORY = "history"
@@ -30,13 +32,13 @@ class EmbeddedConnection:
         """See the port."""
         return self._log.partitions(HISTORY)
 
-    def publish(self, key: bytes, value: bytes) -> "Future[None]":
+    def publish(self, key: bytes, value: bytes, on_done: OnPublished) -> None:
         """See the port."""
         try:
-            return self._publishing.submit(self._publish, key, value)
-        except RuntimeError as problem:
+            self._publishing.submit(self._publish, key, value, on_done)
+        except RuntimeError:
             # What an executor says that was shut down.
-            raise UnreachableError(CLOSED) from problem
+            on_done(UnreachableError(CLOSED))
 
     def ends(self) -> dict[int, int]:
         """See the port."""
@@ -61,9 +63,14 @@ class EmbeddedConnection:
         self._publishing.shutdown()
         self._log.close()
 
-    def _publish(self, key: bytes, value: bytes) -> None:
-        with faults_made_public():
-            self._log.publish(key, value)
+    def _publish(self, key: bytes, value: bytes, on_done: OnPublished) -> None:
+        try:
+            with faults_made_public():
+                self._log.publish(key, value)
+        except PublicError as problem:
+            on_done(problem)
+        else:
+            on_done(None)
 
     def _read(self, topic: str, partition: int, start: int) -> Iterator[list[Record]]:
         with faults_made_public():

@@ -5,17 +5,40 @@ Rules
   taken back by tombstones in the next one; `Commits` drops both at once.
 * A tombstone over event 1 is a purge of the run. One over a later event takes back what never counted.
 * Only what the newest run says is shown.
+* What changes nothing of what is shown is counted, and not even decoded: that is most of a run's history.
 """
 
 from engine.client.state import WorkflowHistoryEvent, WorkflowState, history_event_of, text_of, utc
 from engine.codec.avro import decode_event
-from engine.codec.topics import CHECKPOINT_KEY, parse_history_key
+from engine.codec.schemas import HEADER_BYTES, KINDS
+from engine.codec.topics import CHECKPOINT_KEY
 from engine.core.apply import apply
 from engine.errors import FailureDetails
 from engine.model import events as ev
 from engine.model.failure import Failure, Payload
 from engine.model.state import InstanceState
 from engine.partition.ports import Record
+
+_UNSHOWN_EVENTS = (
+    ev.ActivityScheduled,
+    ev.ActivityCompleted,
+    ev.ActivityAttemptFailed,
+    ev.ActivityRetried,
+    ev.ActivityFailed,
+    ev.TimerCreated,
+    ev.TimerCancelled,
+    ev.ChildScheduled,
+    ev.ChildCompleted,
+    ev.ChildAttemptFailed,
+    ev.ChildRetried,
+    ev.ChildFailed,
+    ev.EventRaised,
+    ev.PatchApplied,
+    ev.InputDeferred,
+)
+_UNSHOWN = frozenset(
+    header for header, kind in KINDS.items() if kind in {event.__name__ for event in _UNSHOWN_EVENTS}
+)
 
 
 def instance_key_of(key: bytes) -> bytes:
@@ -55,6 +78,7 @@ class Fold:
         self.is_broken = False
         self.last_offset = -1
         self._keeps_events = keeps_events
+        self._unshown: bytes | None = None
         self._input: Payload | None = None
         self._output: Payload | None = None
         self._failure: Failure | None = None
@@ -62,14 +86,11 @@ class Fold:
     def add(self, record: Record) -> None:
         """Takes one more record of the instance. Raises UndecodableError for an event of a newer engine."""
         self.last_offset = record.offset
-        parsed = parse_history_key(record.key)
-        assert parsed is not None, f"expected an event's key, but got {record.key!r}"
-        _, run_id, sequence = parsed
-        if record.value is None:
+        _, run, number = record.key.rsplit(b"|", 2)
+        run_id, sequence, value, state = run.decode(), int(number), record.value, self.state
+        if value is None:
             self._remove(run_id, sequence)
             return
-        _, recorded = decode_event(record.value)
-        state = self.state
         if sequence == 1:
             state = self.state = None
             self.events = []
@@ -79,7 +100,15 @@ class Fold:
             return
         elif sequence <= state.sequence:
             return
+        if state is not None and not self._keeps_events and value[:HEADER_BYTES] in _UNSHOWN:
+            state.sequence, self._unshown = sequence, value
+            return
+        self._apply(state, value)
+
+    def _apply(self, state: InstanceState | None, value: bytes) -> None:
+        _, recorded = decode_event(value)
         self.state = apply(state, self.instance_id, recorded)
+        self._unshown = None
         self._note_payloads(recorded.event)
         if self._keeps_events:
             self.events.append(history_event_of(recorded))
@@ -89,6 +118,10 @@ class Fold:
         state = self.state
         if state is None:
             return None
+        if self._unshown is not None:
+            # Of the last event its time is shown, whatever it is.
+            state.last_event_at_ms = decode_event(self._unshown)[1].recorded_at_ms
+            self._unshown = None
         failure = self._failure
         return WorkflowState(
             instance_id=self.instance_id,

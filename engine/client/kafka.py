@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
 
+from engine.client.connection import OnPublished
 from engine.client.errors import UnreachableError, faults_made_public
 from engine.client.publisher import Publisher
 from engine.codec.topics import topics_of
@@ -37,9 +37,9 @@ class KafkaConnection:
         """See the port."""
         return self._partitions[self._topics.history]
 
-    def publish(self, key: bytes, value: bytes) -> "Future[None]":
+    def publish(self, key: bytes, value: bytes, on_done: OnPublished) -> None:
         """See the port."""
-        return self._publisher.publish(key, value)
+        self._publisher.publish(key, value, on_done)
 
     def ends(self) -> dict[int, int]:
         """See the port."""

@@ -1,6 +1,7 @@
 """What a client holds in memory of one instance: a fold that the tail keeps up to date for those who wait."""
 
 import threading
+from collections import deque
 from collections.abc import Callable
 
 from engine.client.connection import Connection
@@ -40,7 +41,8 @@ class Mirror:
         self._lock = threading.Lock()
         self._reading = threading.Lock()
         self._is_reading = False
-        self._pending: list[Record] = []
+        # Adding to it and taking from it need no lock.
+        self._pending: deque[Record] = deque()
         self._fold = Fold(instance_id)
         self._is_new = is_new
         self._begins_late = must_read
@@ -52,9 +54,8 @@ class Mirror:
     def add(self, record: Record) -> bool:
         """Takes a record. Whether those who wait should look now."""
         value = record.value
-        with self._lock:
-            self._pending.append(record)
-            self.bytes += len(value or b"")
+        self._pending.append(record)
+        self.bytes += len(value or b"")
         if self.curious or len(self._pending) >= PENDING_RECORDS_MAX:
             return True
         return value is not None and value[:HEADER_BYTES] in _OUTCOMES
@@ -85,10 +86,10 @@ class Mirror:
             if self._is_reading:
                 return None
             fold = self._fold
-            for record in self._pending:
+            while self._pending:
+                record = self._pending.popleft()
                 if record.offset > fold.last_offset:
                     fold.add(record)
-            self._pending = []
             if self.must_read:
                 return None
             state = fold.shown(fetch_payloads=fetch_payloads)

@@ -1,16 +1,16 @@
-"""Publishes a client's commands in groups: what is asked for while one group is on its way goes with the next.
+"""Publishes a client's commands in groups: what comes while one group is on its way goes with the next.
 
-A group is known to be written when its producer has nothing left. A report for each command would be dear: every
-one takes the interpreter's lock anew, and where the caller's thread is busy that takes milliseconds each time.
+A group is known to be written when its producer has nothing left. A report for each command would be dear:
+every one takes the interpreter's lock anew, and where the caller's thread is busy that takes milliseconds.
 """
 
 import queue
 import threading
-from concurrent.futures import Future
 from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
+from engine.client.connection import OnPublished
 from engine.client.errors import CLOSED, UnreachableError
 from engine.kafka.appender import appending_producer, produce
 from engine.kafka.errors import fault_of
@@ -22,7 +22,22 @@ GROUP_MAX = 5_000
 FLUSH_S = 1.0
 CLOSE_S = 5.0
 
-Published = Future[None]
+
+class _Command:
+    """One command on its way. It is answered once."""
+
+    __slots__ = ("key", "on_done", "value")
+
+    def __init__(self, key: bytes, value: bytes, on_done: OnPublished) -> None:
+        self.key = key
+        self.value = value
+        self.on_done: OnPublished | None = on_done
+
+    def answer(self, error: UnreachableError | None) -> None:
+        """Tells the outcome; a second one is of no interest."""
+        on_done, self.on_done = self.on_done, None
+        if on_done is not None:
+            on_done(error)
 
 
 class Publisher:
@@ -31,22 +46,20 @@ class Publisher:
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self._topic = topic
         self._producer = appending_producer(settings, only_errors=True)
-        self._queue: queue.SimpleQueue[tuple[bytes, bytes, Published] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="client-publisher", daemon=True)
         self._thread.start()
 
-    def publish(self, key: bytes, value: bytes) -> Published:
-        """In order per key. Done when all replicas have it, or with UnreachableError."""
-        published = Published()
+    def publish(self, key: bytes, value: bytes, on_done: OnPublished) -> None:
+        """In order per key. `on_done` is called once, by any thread: all replicas have it, or why not."""
         # With the lock, so that nothing is put behind the end, where nobody would ever look.
         with self._lock:
             if not self._is_closed:
-                self._queue.put((key, value, published))
-                return published
-        published.set_exception(UnreachableError(CLOSED))
-        return published
+                self._queue.put(_Command(key, value, on_done))
+                return
+        on_done(UnreachableError(CLOSED))
 
     def close(self) -> None:
         """Waits, briefly, for what is being published."""
@@ -64,31 +77,29 @@ class Publisher:
 
     def _publish_group(self) -> bool:
         """Publishes what there is, waiting for the first. False at the end."""
-        group: list[Published] = []
-        item = self._queue.get()
-        while item is not None:
-            key, value, published = item
-            self._send(key, value, published)
-            group.append(published)
+        group: list[_Command] = []
+        command = self._queue.get()
+        while command is not None:
+            self._send(command)
+            group.append(command)
             if len(group) == GROUP_MAX or self._queue.empty():
                 break
-            item = self._queue.get()
+            command = self._queue.get()
         while self._producer.flush(FLUSH_S):
             # Each is given up, with an error, when its delivery has taken too long.
             pass
-        for published in group:
-            if not published.done():
-                published.set_result(None)
-        return item is not None
+        for each in group:
+            each.answer(None)
+        return command is not None
 
-    def _send(self, key: bytes, value: bytes, published: Published) -> None:
-        record = Append(ANY_PARTITION, key, value)
+    def _send(self, command: _Command) -> None:
+        record = Append(ANY_PARTITION, command.key, command.value)
         try:
-            produce(self._producer, self._topic, record, partial(_failed, published))
+            produce(self._producer, self._topic, record, partial(_failed, command))
         except KafkaException as problem:
-            published.set_exception(UnreachableError(str(fault_of(problem, "publish a command"))))
+            command.answer(UnreachableError(str(fault_of(problem, "publish a command"))))
 
 
-def _failed(published: Published, error: KafkaError | None, message: Message) -> None:
+def _failed(command: _Command, error: KafkaError | None, message: Message) -> None:
     if error is not None:
-        published.set_exception(UnreachableError(str(fault_of(error, f"publish to {message.topic()}"))))
+        command.answer(UnreachableError(str(fault_of(error, f"publish to {message.topic()}"))))

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from confluent_kafka import KafkaError, Message, Producer
 
@@ -70,7 +71,8 @@ class ResultAppender:
     def append(self, record: Append) -> None:
         """Sends, and sends again for as long as it takes."""
         producer = self._lone if len(self._lone) < LONE_RECORDS_MAX else self._batching
-        produce(producer, self._topic, record, partial(self._failed, record))
+        # Not bound to its record: what failed says itself what it was, and nearly nothing fails.
+        produce(producer, self._topic, record, self._failed)
 
     def deliver(self) -> None:
         """Runs the callbacks that are due."""
@@ -83,9 +85,10 @@ class ResultAppender:
         self._lone.flush(FLUSH_SECONDS)
         self._batching.flush(FLUSH_SECONDS)
 
-    def _failed(self, record: Append, error: KafkaError | None, message: Message) -> None:
+    def _failed(self, error: KafkaError | None, message: Message) -> None:
         if error is None or self._is_closed:
             return
+        record = append_of(message)
         log.warning("append to %s/%d failed, trying again: %s", self._topic, record.partition, error)
         timer = threading.Timer(RETRY_SECONDS, self.append, (record,))
         timer.daemon = True
@@ -110,6 +113,13 @@ def produce(
             producer.poll(0.05)
         else:
             return
+
+
+def append_of(message: Message) -> Append:
+    """What was to be appended, from the report that it was not."""
+    found: Any = message.headers() or ()
+    headers = tuple((name, value or b"") for name, value in found)
+    return Append(message.partition() or 0, message.key() or b"", message.value() or b"", headers)
 
 
 def _delivered(on_done: Callable[[Appended], None], error: KafkaError | None, message: Message) -> None:

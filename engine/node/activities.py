@@ -80,9 +80,9 @@ class ActivityPool:
         """Attempts that no thread has taken up."""
         return self._threads.waiting
 
-    def relieve(self) -> None:
-        """Sees to it that no call waits long behind another. To be called often, by the owners' thread."""
-        self._threads.relieve()
+    def wake(self) -> None:
+        """Begins what was asked for since. To be called often, by the owners' thread."""
+        self._threads.wake()
 
     def close(self) -> None:
         """Takes up nothing more.

@@ -74,6 +74,7 @@ class OwnerLoop:
         self._take_opened()
         self._gather()
         self._process(self._poll())
+        self._context.begin_activities()
         # Few commits are begun while much is under way: who waits longest comes first.
         for owner in sorted(self.owners.values(), key=_waiting_since):
             self._drive(owner, owner.tick)
@@ -192,7 +193,7 @@ class OwnerLoop:
     # --- records and results ---
 
     def _gather(self) -> None:
-        """Waits for company where much is under way. The activities' threads have the interpreter meanwhile."""
+        """Waits for company where much is under way; the activities' threads have the interpreter."""
         pace = self._context.pace
         pace.under_way = sum(owner.turns.calls_open for owner in self.owners.values())
         wait = self._polled_at + pace.gather_ms() / 1000 - time.monotonic()

@@ -1,9 +1,9 @@
-"""Threads for sync activities: as few awake as the work needs, for each that wakes takes the interpreter's lock.
+"""Threads for sync activities, as few awake as the work needs: each that wakes takes the interpreter's lock.
 
 Rules
-* A call whose like took long, or that was never seen, has a thread of its own at once, as far as there are any.
-* Calls whose likes are done in a moment share a thread that is awake: handing each to a thread of its own would
-  take longer than the call. If one of them takes long all the same, `relieve` gives the others new threads.
+* A call whose like took long, or that was never seen, has a thread of its own at once, if there is one left.
+* Calls whose likes are done in a moment share a thread that is awake: handing each to a thread of its own
+  would take longer than the call. If one of them takes long all the same, `wake` gives the others threads.
 """
 
 import threading
@@ -32,7 +32,10 @@ class _Server:
 
 
 class ActivityThreads:
-    """At most `threads_max` threads. `run` and `relieve` are called by the owners' thread."""
+    """At most `threads_max` threads. `run` and `wake` are called by the owners' thread.
+
+    Threads are woken when a pass is over: before, they would only contend with it for the interpreter's lock.
+    """
 
     def __init__(self, serve: Serve, threads_max: int) -> None:
         self._serve = serve
@@ -40,6 +43,8 @@ class ActivityThreads:
         self._queue: deque[Call] = deque()
         self._lock = threading.Lock()
         self._servers = 0
+        # Calls since the last `wake` that must not wait behind another.
+        self._long = 0
         self._idle: list[_Server] = []
         self._busy: set[_Server] = set()
         self._typical_ns: dict[str, float] = {}
@@ -51,22 +56,23 @@ class ActivityThreads:
         return len(self._queue)
 
     def run(self, call: RunActivity, partition: int) -> None:
-        """Has it run by a thread, soon."""
+        """Has it run by a thread, from the next `wake` on."""
         self._queue.append((call, partition))
-        is_short = self._typical_ns.get(call.name, SHORT_NS) < SHORT_NS
-        with self._lock:
-            if not (is_short and self._busy):
-                self._wake_one()
+        if self._typical_ns.get(call.name, SHORT_NS) >= SHORT_NS:
+            self._long += 1
 
-    def relieve(self) -> None:
-        """Wakes more threads where calls wait behind others that take unexpectedly long."""
+    def wake(self) -> None:
+        """Sees to it that every call is taken up: at once, or after others that are done in a moment."""
+        long, self._long = self._long, 0
         if not self._queue:
             return
         late_ns = time.perf_counter_ns() - STUCK_NS
         with self._lock:
-            stuck = sum(server.began_ns < late_ns for server in self._busy)
-            # As many as are stuck: if they get stuck too, that doubles until all calls have a thread.
-            for _ in range(min(stuck, len(self._queue))):
+            # For calls that wait behind others, as many as are stuck: if they get stuck too, that doubles.
+            wanted = long + sum(server.began_ns < late_ns for server in self._busy)
+            if not self._busy:
+                wanted = max(wanted, 1)
+            for _ in range(min(wanted, len(self._queue))):
                 self._wake_one()
 
     def close(self) -> None:

@@ -78,7 +78,11 @@ class Worker:
             owner = msgspec.structs.replace(settings.owner, build=build_of(registry))
             settings = msgspec.structs.replace(settings, owner=owner)
         self._context = context = OwnerContext(
-            registry=registry, settings=settings.owner, run_activity=self.pool.run, exam=self._exam
+            registry=registry,
+            settings=settings.owner,
+            run_activity=self.pool.run,
+            begin_activities=self.pool.wake,
+            exam=self._exam,
         )
         self.loop = OwnerLoop(ports.log, ports.open_store, context, clock)
         self._clock = clock
@@ -121,7 +125,6 @@ class Worker:
         while not self._stopping.is_set():
             self._context.pace.has_waiting = bool(self.pool.waiting)
             self.loop.pass_once()
-            self.pool.relieve()
             if not is_ready and self.loop.owners and not self.loop.is_claiming:
                 is_ready = True
                 # What was imported and restored lives as long as we do: the collector need not look at it

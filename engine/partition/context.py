@@ -28,10 +28,15 @@ class OwnerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OwnerContext(msgspec.Struct, frozen=True, kw_only=True):
-    """The app's code, where activities go (call, partition, whether isolated), who is on trial, and the pace."""
+    """What the owners of a process share.
+
+    The app's code; where activities go (call, partition, whether isolated), and what is told when a pass has
+    asked for all of its own; who is on trial; and the pace.
+    """
 
     registry: Registry
     settings: OwnerSettings
     run_activity: Callable[[RunActivity, int, bool], None]
+    begin_activities: Callable[[], None] = lambda: None
     exam: Exam
     pace: Pace = msgspec.field(default_factory=Pace)

@@ -1,7 +1,7 @@
 """How long a pass or a commit waits for company. Only for cost: what is right does not depend on it.
 
-A request to Kafka costs its broker and us about as much for one record as for fifty. So while much is under way,
-records, results and outcomes are let gather for some milliseconds; while little is, nothing waits.
+A request to Kafka costs its broker and us about as much for one record as for fifty. So while much is under
+way, records and outcomes are let gather for some milliseconds; while little is, nothing waits.
 """
 
 GATHER_MS_MAX = 5
