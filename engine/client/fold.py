@@ -5,7 +5,7 @@ Rules
   taken back by tombstones in the next one; `Commits` drops both at once.
 * A tombstone over event 1 is a purge of the run. One over a later event takes back what never counted.
 * Only what the newest run says is shown.
-* What changes nothing of what is shown is counted, and not even decoded: that is most of a run's history.
+* What changes nothing of what is shown is passed over, and not even decoded: that is most of a run's history.
 """
 
 from engine.client.state import WorkflowHistoryEvent, WorkflowState, history_event_of, text_of, utc
@@ -39,6 +39,11 @@ _UNSHOWN_EVENTS = (
 _UNSHOWN = frozenset(
     header for header, kind in KINDS.items() if kind in {event.__name__ for event in _UNSHOWN_EVENTS}
 )
+
+
+def is_unshown(value: bytes) -> bool:
+    """Whether an event changes nothing of what is shown of its instance, but for the time of the last one."""
+    return value[:HEADER_BYTES] in _UNSHOWN
 
 
 def instance_key_of(key: bytes) -> bytes:
@@ -95,18 +100,18 @@ class Fold:
             state = self.state = None
             self.events = []
             self._output = self._failure = None
-        elif state is None or state.run_id != run_id or sequence > state.sequence + 1:
+        elif state is None or state.run_id != run_id or self._misses(sequence, state):
             self.is_broken = True
             return
         elif sequence <= state.sequence:
             return
-        if state is not None and not self._keeps_events and value[:HEADER_BYTES] in _UNSHOWN:
-            state.sequence, self._unshown = sequence, value
+        elif not self._keeps_events and is_unshown(value):
+            self._unshown = value
             return
-        self._apply(state, value)
-
-    def _apply(self, state: InstanceState | None, value: bytes) -> None:
         _, recorded = decode_event(value)
+        if state is not None and not self._keeps_events:
+            # What lies between was passed over.
+            state.sequence = sequence - 1
         self.state = apply(state, self.instance_id, recorded)
         self._unshown = None
         self._note_payloads(recorded.event)
@@ -138,6 +143,9 @@ class Fold:
             else FailureDetails(failure.message, failure.type, failure.stack or None),
             stall_reason=state.stall,
         )
+
+    def _misses(self, sequence: int, state: InstanceState) -> bool:
+        return self._keeps_events and sequence > state.sequence + 1
 
     def _remove(self, run_id: str, sequence: int) -> None:
         if sequence != 1:

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 
 from engine.client.connection import Connection
-from engine.client.fold import Fold
+from engine.client.fold import Fold, is_unshown
 from engine.client.reading import fold_instance
 from engine.client.state import WorkflowState
 from engine.codec import avro
@@ -43,6 +43,7 @@ class Mirror:
         self._is_reading = False
         # Adding to it and taking from it need no lock.
         self._pending: deque[Record] = deque()
+        self._unshown: deque[Record] = deque(maxlen=1)
         self._fold = Fold(instance_id)
         self._is_new = is_new
         self._begins_late = must_read
@@ -54,6 +55,10 @@ class Mirror:
     def add(self, record: Record) -> bool:
         """Takes a record. Whether those who wait should look now."""
         value = record.value
+        if value is not None and is_unshown(value):
+            # Of those only the last matters: for its time.
+            self._unshown.append(record)
+            return False
         self._pending.append(record)
         self.bytes += len(value or b"")
         if self.curious or len(self._pending) >= PENDING_RECORDS_MAX:
@@ -88,6 +93,10 @@ class Mirror:
             fold = self._fold
             while self._pending:
                 record = self._pending.popleft()
+                if record.offset > fold.last_offset:
+                    fold.add(record)
+            while self._unshown:
+                record = self._unshown.popleft()
                 if record.offset > fold.last_offset:
                     fold.add(record)
             if self.must_read:

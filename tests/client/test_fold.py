@@ -105,7 +105,7 @@ def test_a_mirror_that_nobody_looks_at_does_not_grow_without_bound():
     mirror = Mirror("a|b", 0)
     for offset in range(PENDING_RECORDS_MAX):
         assert not mirror.is_neglected
-        mirror.add(record(offset, offset + 1, ev.EventRaised(name="x")))
+        mirror.add(record(offset, offset + 1, ev.CustomStatusSet(status="x")))
     assert mirror.is_neglected
 
 
@@ -116,3 +116,22 @@ def test_payloads_that_are_not_json_are_shown_in_base64():
     assert plain(Payload(b"not json")) == {"content_type": "", "base64": "bm90IGpzb24="}
     assert text_of(Payload(b"\xff")) == '{"content_type":"","base64":"/w=="}'
     assert text_of(Payload(b"[1, 2]")) == "[1, 2]"
+
+
+def test_a_mirror_passes_over_what_is_not_shown_but_for_the_time_of_the_last():
+    events = [STARTED] + 2_000 * [ev.EventRaised(name="x")]
+    records = [record(number, number + 1, event) for number, event in enumerate(events)]
+    mirror = Mirror("a|b", 0)
+    for each in records:
+        assert not mirror.add(each)
+    assert not mirror.is_neglected
+    assert mirror.shown(fetch_payloads=True) == folded(*records, checkpoint(2_001)).shown()
+    mirror.add(record(2_001, 2_002, COMPLETED))
+    assert mirror.shown(fetch_payloads=True).runtime_status is WorkflowStatus.COMPLETED
+
+
+def test_a_mirror_that_begins_in_the_middle_must_read_what_lies_before():
+    mirror = Mirror("a|b", 0)
+    mirror.add(record(7, 8, ev.EventRaised(name="x")))
+    assert mirror.shown(fetch_payloads=True) is None
+    assert mirror.must_read

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
 
 import pytest
 
 from engine.client import UnreachableError, WorkflowClient
 from engine.client import tail as tail_module
+from engine.client.connection import OnPublished
 from engine.codec.avro import decode_command, encode_event
 from engine.codec.topics import CHECKPOINT_KEY, history_key, partition_of
 from engine.errors import LogUnavailableFault
@@ -32,12 +32,10 @@ class ListLog:
         self.tails: list[ListTail] = []
         self.asked_for_ends = 0
 
-    def publish(self, key: bytes, value: bytes) -> Future[None]:
+    def publish(self, key: bytes, value: bytes, on_done: OnPublished) -> None:
         command = decode_command(value)
         self.complete(command.instance_id, f"run-{sum(map(len, self.history))}")
-        done: Future[None] = Future()
-        done.set_result(None)
-        return done
+        on_done(None)
 
     def complete(self, instance_id: str, run_id: str) -> None:
         events = (ev.InstanceStarted(workflow="w"), ev.InstanceCompleted())
