@@ -55,7 +55,6 @@ class Execution:
         self._is_scheduled = False
         self._saved_events_due = 0
         self._depth = 0
-        self._context = WorkflowContext(self)
 
     # --- the turn's side ---
 
@@ -299,9 +298,11 @@ class Execution:
             self._return(outcome)
 
     def _call(self, definition: WorkflowDefinition) -> object:
+        # Known to the code alone: were it known here too, neither would be freed before the collector comes.
+        context = WorkflowContext(self)
         if not definition.takes_input:
-            return definition.function(self._context)
-        return definition.function(self._context, decode_value(self._input, definition.input_kind))
+            return definition.function(context)
+        return definition.function(context, decode_value(self._input, definition.input_kind))
 
     def _advance(self) -> None:
         """Feeds the code what it waits for, for as long as that is there."""

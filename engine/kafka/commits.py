@@ -38,7 +38,10 @@ class CommitTopics(msgspec.Struct, frozen=True):
 
 
 class Transactions:
-    """The transactional producers of one claim. Any one thread at a time."""
+    """The transactional producers of one claim. Any one thread at a time.
+
+    A commit is `begin`, then `finish`; after a result that is not Committed neither is called again.
+    """
 
     def __init__(self, settings: KafkaSettings, topics: CommitTopics, partition: int, id_prefix: str) -> None:
         self._settings = settings
@@ -63,22 +66,31 @@ class Transactions:
             except KafkaException as problem:
                 raise fault_of(problem, f"fence partition {self._partition}") from problem
 
-    def commit(self, commit: Commit) -> CommitResult:
-        """Writes one commit, and waits for its outcome."""
+    def begin(self, commit: Commit) -> CommitResult | None:
+        """Begins one commit and hands over its records; does not wait for the log. A result is its end."""
         producer = self._producers[self._turn]
-        self._turn ^= 1
         self._trouble.clear()
         self._checkpoint = None
         try:
             producer.begin_transaction()
             self._produce(producer, commit)
+        except KafkaException as problem:
+            return self._failed(problem)
+        except (BufferError, SystemError) as problem:
+            return Doubt(f"commit of partition {self._partition}: {problem}")
+        return None
+
+    def finish(self) -> CommitResult:
+        """Waits for the outcome of the commit that was begun."""
+        producer = self._producers[self._turn]
+        self._turn ^= 1
+        try:
             producer.commit_transaction(self._settings.commit_timeout_ms / 1000)
             producer.poll(0)
         except KafkaException as problem:
-            fault = fault_of(problem, f"commit of partition {self._partition}")
-            return Fenced(str(fault)) if isinstance(fault, FencedFault) else Doubt(str(fault))
-        except (BufferError, SystemError) as problem:
-            # SystemError: how this client reports a fenced producer that is flushed.
+            return self._failed(problem)
+        except SystemError as problem:
+            # How this client reports a fenced producer that is flushed.
             return Doubt(f"commit of partition {self._partition}: {problem}")
         if self._trouble.is_set() or self._checkpoint is None:
             return Doubt(
@@ -86,6 +98,10 @@ class Transactions:
             )
         offset, timestamp_ms = self._checkpoint
         return Committed(offset + 1, timestamp_ms)
+
+    def _failed(self, problem: KafkaException) -> CommitResult:
+        fault = fault_of(problem, f"commit of partition {self._partition}")
+        return Fenced(str(fault)) if isinstance(fault, FencedFault) else Doubt(str(fault))
 
     def close(self) -> None:
         """Lets go. An open transaction is the next claim's to abort."""

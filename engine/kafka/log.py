@@ -63,7 +63,7 @@ class KafkaLog:
         self._transactions: dict[int, Transactions] = {}
         self._followed: dict[int, int] = {}
         self._damage: dict[int, LogDamagedFault] = {}
-        self._work: queue.SimpleQueue[tuple[Claim, Transactions, Commit] | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[tuple[Claim, Transactions] | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[tuple[Claim, CommitResult]] = queue.SimpleQueue()
         self._local_progress: dict[int, int] = {}
         self._reported: dict[int, int] = {}
@@ -223,8 +223,13 @@ class KafkaLog:
         transactions = self._transactions.get(claim.token)
         if transactions is None:
             self._done.put((claim, Fenced("the claim was released, or is of an earlier process")))
+            return
+        # Records are handed over here: a committer that did it would contend with turns for the interpreter.
+        result = transactions.begin(commit)
+        if result is None:
+            self._work.put((claim, transactions))
         else:
-            self._work.put((claim, transactions, commit))
+            self._done.put((claim, result))
 
     def commit_results(self) -> list[tuple[Claim, CommitResult]]:
         """See the port."""
@@ -242,9 +247,9 @@ class KafkaLog:
             work = self._work.get()
             if work is None:
                 return
-            claim, transactions, commit = work
+            claim, transactions = work
             try:
-                result = transactions.commit(commit)
+                result = transactions.finish()
             except Exception as problem:
                 # Whatever this was, the commit may be in the log: only a new claim tells.
                 log.exception("commit of partition %d", claim.partition)

@@ -6,6 +6,7 @@ way, records and outcomes are let gather for some milliseconds; while little is,
 
 GATHER_MS_MAX = 5
 GATHER_MS_PER_CALL = 0.05
+BUSY_CALLS = 20
 SPACING_MS_MAX = 12
 SPACING_MS_PER_CALL = 0.1
 
@@ -19,6 +20,11 @@ class Pace:
         # Whether some of them wait behind others: then somebody must look after them soon.
         self.has_waiting = False
         self._committed_at_ms = -SPACING_MS_MAX
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether passes follow each other without a rest worth speaking of."""
+        return self.under_way >= BUSY_CALLS
 
     def gather_ms(self) -> float:
         """How long after a pass the next may wait."""
