@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 2.0
 RETRY_SECONDS = 0.1
+DELIVER_SECONDS = 0.05
 LONE_RECORDS_MAX = 4
 BATCH_LINGER_MS = 1.0
 
@@ -48,7 +50,9 @@ class KafkaAppender:
 
     def deliver(self) -> None:
         """Runs the callbacks that are due."""
-        self._producer.poll(0)
+        # A poll gives up the interpreter's lock, and where threads are busy it takes long to have it back.
+        if len(self._producer):
+            self._producer.poll(0)
 
     def close(self) -> None:
         """Waits, briefly, for what is on its way."""
@@ -67,6 +71,7 @@ class ResultAppender:
         self._lone = appending_producer(settings, only_errors=True)
         self._batching = appending_producer(settings, only_errors=True, linger_ms=BATCH_LINGER_MS)
         self._is_closed = False
+        self._delivered_at = 0.0
 
     def append(self, record: Append) -> None:
         """Sends, and sends again for as long as it takes."""
@@ -75,9 +80,12 @@ class ResultAppender:
         produce(producer, self._topic, record, self._failed)
 
     def deliver(self) -> None:
-        """Runs the callbacks that are due."""
-        self._lone.poll(0)
-        self._batching.poll(0)
+        """Runs the callbacks that are due: only failures have any, and those can wait a moment."""
+        now = time.monotonic()
+        if now - self._delivered_at >= DELIVER_SECONDS:
+            self._delivered_at = now
+            self._lone.poll(0)
+            self._batching.poll(0)
 
     def close(self) -> None:
         """Waits, briefly, for what is on its way."""
