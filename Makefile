@@ -11,7 +11,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup fmt check test test-fast sim it demo kafka kafka-down clean kafka-jars
+.PHONY: help setup fmt check test test-fast sim it bench demo kafka kafka-down clean kafka-jars
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,9 @@ sim: $(DEV_STAMP) ## the simulator: crashes, rebalances and duplicates from a se
 
 it: $(DEV_STAMP) kafka-jars ## contract and integration tests on a real Kafka
 	$(RUN) -m pytest tests/contract tests/integration
+
+bench: $(DEV_STAMP) kafka-jars ## all workloads and their floors, on a real Kafka; BENCH='--help' says what else
+	$(RUN) -m bench $(BENCH)
 
 demo: $(ENGINE_STAMP) ## a workflow from start to end
 	$(RUN) -m examples.demo
