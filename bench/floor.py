@@ -15,6 +15,8 @@ What each floor is
 * `round_trips`: one run at a time, each append read back by a consumer before the next begins, then one
   transaction, then its checkpoint seen by a read_committed consumer. Embedded: one transaction and one select
   by another connection for each step.
+* `scatter`: many inbox records at one moment, each read back: how late timers would be if appending was all.
+* `takeover`: what follows a crash at least. `read_history`: what a restore reads, and nothing made of it.
 """
 
 import itertools
@@ -28,12 +30,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from bench.links import KafkaPlace, consumer, drain, follow_end, producer
 from bench.records import COMMANDS, HISTORY, INBOX, Pair, Script, Step, checkpoint
 from engine.codec.topics import CHECKPOINT_KEY
-from engine.embedded.database import DATABASE_FILE, INSERT_SIZES, WAL_PAGES
+from engine.embedded.database import DATABASE_FILE, INSERT_SIZES, OFFSET_BITS, WAL_PAGES
 from engine.kafka.settings import KafkaSettings
 from engine.kafka.topics import TopicAdmin
 
@@ -42,6 +44,7 @@ LINGER_MS = 1
 POLL_SECONDS = 0.001
 TRANSACTION_SECONDS = 30.0
 READ_SECONDS = 0.2
+READ_ALL_SECONDS = 30.0
 TOPICS = (COMMANDS, INBOX, HISTORY)
 FLOOR_SUFFIX = "-floor"
 FLOOR_FILE = f"floor-{DATABASE_FILE}"
@@ -57,6 +60,21 @@ class Floor(ABC):
     @abstractmethod
     def round_trips(self, script: Script, count: int) -> list[float]:
         """Latency: the seconds of each of so many runs, one at a time."""
+
+    @abstractmethod
+    def scatter(self, step: Step, count: int) -> list[float]:
+        """So many records to the inbox at one moment: the seconds until each was read back."""
+
+    @abstractmethod
+    def takeover(self) -> dict[str, Any]:
+        """What no recovery can do without, on what `burst` left.
+
+        Every partition fenced, one commit in each, and all of the history read.
+        """
+
+    @abstractmethod
+    def read_history(self, partition: int) -> dict[str, Any]:
+        """Reads the app's own history of a partition, committed records only, and does nothing with it."""
 
     @abstractmethod
     def close(self) -> None:
@@ -76,6 +94,7 @@ class KafkaFloor(Floor):
     """Topics like those of the app, beside them."""
 
     def __init__(self, place: KafkaPlace) -> None:
+        self._app = place
         self._place = KafkaPlace(place.bootstrap_servers, f"{place.app}{FLOOR_SUFFIX}", place.partitions)
         settings = KafkaSettings(
             bootstrap_servers=place.bootstrap_servers,
@@ -101,8 +120,51 @@ class KafkaFloor(Floor):
         finally:
             chain.close()
 
+    def scatter(self, step: Step, count: int) -> list[float]:
+        place, name = self._place, self._names[INBOX]
+        writer, reader = producer(place, linger_ms=LINGER_MS), consumer(place, committed=False)
+        follow_end(reader, name, place.partitions)
+        drain(reader, READ_SECONDS)
+        (key, value), seconds = step.records[0], []
+        began = time.perf_counter()
+        for number in range(count):
+            writer.produce(name, value, key, number % place.partitions)
+        while len(seconds) < count:
+            found = len(drain(reader, READ_SECONDS))
+            seconds += [time.perf_counter() - began] * found
+        writer.flush(TRANSACTION_SECONDS)
+        reader.close()
+        return seconds
+
+    def takeover(self) -> dict[str, Any]:
+        began, name, records = time.perf_counter(), self._names[HISTORY], 0
+        for partition in range(self._place.partitions):
+            _Transactions(self._place, name, partition).commit([])
+            records += _read_all(self._place, name, partition)
+        return {"seconds": round(time.perf_counter() - began, 4), "records": records}
+
+    def read_history(self, partition: int) -> dict[str, Any]:
+        began = time.perf_counter()
+        records = _read_all(self._app, self._app.topics.history, partition)
+        return {"seconds": round(time.perf_counter() - began, 4), "records": records}
+
     def close(self) -> None:
         self._transactions.clear()
+
+
+def _read_all(place: KafkaPlace, topic: str, partition: int) -> int:
+    """From the start to the end as it is now; how many records there were."""
+    reader, count = consumer(place, committed=True), 0
+    at = TopicPartition(topic, partition)
+    try:
+        at.offset, end = reader.get_watermark_offsets(at, timeout=READ_ALL_SECONDS)
+        reader.assign([at])
+        # By position: the last offsets are markers, which no consumer is shown.
+        while reader.position([at])[0].offset < end:
+            count += len(drain(reader, POLL_SECONDS))
+    finally:
+        reader.close()
+    return count
 
 
 class _Transactions:
@@ -276,8 +338,10 @@ _INSERTS = {
 class EmbeddedFloor(Floor):
     """A SQLite file like the log's, beside it: the same tables, pragmas and multi-row inserts."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, log: Path) -> None:
+        """`log` is where the app's own log is."""
         directory.mkdir(parents=True, exist_ok=True)
+        self._log = log
         self._path = directory / FLOOR_FILE
         self._writer = self._connect()
         for topic in TOPICS:
@@ -301,19 +365,43 @@ class EmbeddedFloor(Floor):
     def round_trips(self, script: Script, count: int) -> list[float]:
         return [self._round_trip(script) for _ in range(count)]
 
+    def scatter(self, step: Step, count: int) -> list[float]:
+        position, began, seconds = self._next[INBOX], time.perf_counter(), []
+        self._write(step, count)
+        while len(seconds) < count:
+            found = self._select(INBOX, position + len(seconds))
+            seconds += [time.perf_counter() - began] * found
+        return seconds
+
+    def takeover(self) -> dict[str, Any]:
+        began = time.perf_counter()
+        self._write(Step(HISTORY, ()), 1)
+        records = self._select(HISTORY, 0)
+        return {"seconds": round(time.perf_counter() - began, 4), "records": records}
+
+    def read_history(self, partition: int) -> dict[str, Any]:
+        began, log = time.perf_counter(), sqlite3.connect(self._log / DATABASE_FILE)
+        bounds = (partition << OFFSET_BITS, (partition + 1) << OFFSET_BITS)
+        rows = log.execute("SELECT * FROM history WHERE place >= ? AND place < ?", bounds)
+        records = sum(1 for _ in rows)
+        log.close()
+        return {"seconds": round(time.perf_counter() - began, 4), "records": records}
+
     def close(self) -> None:
         self._reader.close()
         self._writer.close()
+
+    def _select(self, topic: str, position: int) -> int:
+        statement = f"SELECT * FROM {topic} WHERE place >= ? ORDER BY place"
+        return len(self._reader.execute(statement, (position,)).fetchall())
 
     def _round_trip(self, script: Script) -> float:
         began = time.perf_counter()
         for step in script.steps:
             position = self._next[step.topic]
             self._write(step, 1)
-            rows = self._reader.execute(
-                f"SELECT * FROM {step.topic} WHERE place >= ? ORDER BY place", (position,)
-            ).fetchall()
-            assert len(rows) == self._next[step.topic] - position, "what was committed can't be read"
+            found = self._select(step.topic, position)
+            assert found == self._next[step.topic] - position, "what was committed can't be read"
         return time.perf_counter() - began
 
     def _write(self, step: Step, times: int) -> None:

@@ -29,6 +29,21 @@ def slow_inc(_: wf.WorkflowActivityContext, call: dict) -> int:
     return call["x"] + 1
 
 
+@app.activity
+def nap(_: wf.WorkflowActivityContext, call: dict) -> list:
+    """Sleeps a little. By the worker's clock: what lies between two of them is the engine's."""
+    began = time.time()
+    time.sleep(call["ms"] / 1000)
+    is_last = os.path.exists(call["until"])  # noqa: PTH110 -- pathlib would take longer than the call
+    return [round(began, 5), round(time.time(), 5), is_last]
+
+
+@app.activity
+def leave_mark(_: wf.WorkflowActivityContext, path: str) -> str:
+    _note(path, f"{time.time()}\n")
+    return "done"
+
+
 @app.workflow
 def chain(ctx: wf.WorkflowContext, x: int):
     for _ in range(3):
@@ -60,6 +75,22 @@ def timer(ctx: wf.WorkflowContext, seconds: float):
     _marks.setdefault(ctx.instance_id, time.time())
     yield ctx.create_timer(timedelta(seconds=seconds))
     return time.time() - _marks[ctx.instance_id] - seconds
+
+
+@app.workflow
+def stepper(ctx: wf.WorkflowContext, call: dict):
+    """Step after step until its activity sees that the others are done; returns when each began and ended."""
+    marks = []
+    while True:
+        began, ended, is_last = yield ctx.call_activity(nap, input=call)
+        marks.append([began, ended])
+        if is_last:
+            return marks
+
+
+@app.workflow
+def finisher(ctx: wf.WorkflowContext, path: str):
+    return (yield ctx.call_activity(leave_mark, input=path))
 
 
 @app.workflow

@@ -11,18 +11,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import throughput
+from bench import latency, throughput
 from bench.clients import KINDS
 from bench.report import document, file_name, table_of, write
-from bench.session import Json, Session
+from bench.session import Session
 from bench.sizes import sizes_of
 from bench.stacks import Lab
+from bench.telling import Json
 
 WORKLOADS: dict[str, Callable[[Session], Json]] = {
     "w1": throughput.w1,
     "w2": throughput.w2,
+    "w3": latency.w3,
+    "w4": latency.w4,
+    "w5": latency.w5,
     "w8": throughput.w8,
     "w9": throughput.w9,
+    "w10": latency.w10,
     "w11": throughput.w11,
     "scaling": throughput.scaling,
 }

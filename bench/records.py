@@ -114,6 +114,7 @@ class _Writer:
     steps: list[Step] = field(default_factory=list)
     _seats: dict[str, Seat] = field(default_factory=dict)
     _history: list[Pair] = field(default_factory=list)
+    _now_ms: int = NOW_MS
     _offset: int = 0
     _messages: int = 0
 
@@ -148,8 +149,11 @@ class _Writer:
     def _take(self, command: Any, record: bytes) -> list[ef.Effect]:
         seat = self._seats.setdefault(command.instance_id, Seat(instance_id=command.instance_id))
         self._offset += 1
-        new_run_id = run_id_of_start(TOPIC_ID, 0, self._offset, NOW_MS)
-        moment = Moment(offset=self._offset, timestamp_ms=NOW_MS, new_run_id=new_run_id, record=record)
+        if isinstance(command, cm.FireTimer):
+            # Early by the record's clock, it would be armed again, for ever.
+            self._now_ms = max(self._now_ms, command.due_at_ms)
+        new_run_id = run_id_of_start(TOPIC_ID, 0, self._offset, self._now_ms)
+        moment = Moment(offset=self._offset, timestamp_ms=self._now_ms, new_run_id=new_run_id, record=record)
         turn = take_turn(seat, command, moment, flows.app.registry)
         for recorded in turn.recorded:
             key = history_key(seat.instance_id, recorded.run_id, recorded.sequence)

@@ -133,62 +133,7 @@ Commit {result["commit"]}; {", ".join(f"{name} {number}" for name, number in res
 def _rows(run: Json) -> Iterator[tuple[str, str]]:
     for name, told in run.items():
         if "failed" in told:
-            yield f"{name}", f"FAILED: {told['failed']:.120}"
-            continue
-        yield from ((f"{name} {what}", text) for what, text in _rows_of(told))
-
-
-def _rows_of(told: Json) -> Iterator[tuple[str, str]]:
-    if "skipped" in told:
-        yield "", f"skipped: {told['skipped']}"
-    for kind, each in told.get("clients", {}).items():
-        if "runs_per_s" in each and isinstance(each["runs_per_s"], dict):
-            yield from _throughput_rows(kind, each)
-        else:
-            yield from _latency_rows(kind, each)
-    if "floor" in told:
-        yield from _floor_rows(told["floor"])
-    for part in ("one_at_a_time", "empty", "resident"):
-        if part in told:
-            yield from ((f"{part.replace('_', ' ')}, {what}", text) for what, text in _rows_of(told[part]))
-    for number, each in told.get("processes", {}).items():
-        yield from ((f"{number} processes, {what}", text) for what, text in _rows_of(each))
-
-
-def _throughput_rows(kind: str, each: Json) -> Iterator[tuple[str, str]]:
-    yield f"{kind} runs/s", _spread_text(each["runs_per_s"])
-    yield f"{kind} to floor", _spread_text(each["to_floor"])
-    cpu = each["bursts"][-1]["cpu_ms_each"]
-    yield f"{kind} CPU ms per run", ", ".join(f"{name} {value:.3f}" for name, value in cpu.items())
-    peaks = each["bursts"][-1]["peak_mb"]
-    yield f"{kind} peak RSS MB", ", ".join(f"{name} {peak['rss']:.0f}" for name, peak in peaks.items())
-    yield from _wrong_rows(kind, each)
-
-
-def _latency_rows(kind: str, each: Json) -> Iterator[tuple[str, str]]:
-    latency = each["latency"]
-    yield f"{kind} p50/p95/p99 ms", _latency_text(latency)
-    yield f"{kind} p50 to floor", f"{each['p50_to_floor']}"
-    yield from _wrong_rows(kind, each)
-
-
-def _floor_rows(floor: Json) -> Iterator[tuple[str, str]]:
-    if "runs_per_s" in floor:
-        yield "floor runs/s", _spread_text(floor["runs_per_s"])
-    if "latency" in floor:
-        yield "floor p50/p95/p99 ms", _latency_text(floor["latency"])
-
-
-def _wrong_rows(kind: str, each: Json) -> Iterator[tuple[str, str]]:
-    if each["lost"] or each["wrong"]:
-        yield f"{kind} LOST, WRONG", f"{each['lost']}, {each['wrong']}"
-
-
-def _spread_text(spread: Json) -> str:
-    if len(spread["all"]) == 1:
-        return f"{spread['median']:g}"
-    return f"{spread['median']:g} ({spread['min']:g} to {spread['max']:g})"
-
-
-def _latency_text(latency: Json) -> str:
-    return f"{latency['p50_ms']:.1f} / {latency['p95_ms']:.1f} / {latency['p99_ms']:.1f}"
+            yield name, f"FAILED: {told['failed']:.120}"
+        elif "skipped" in told:
+            yield name, f"skipped: {told['skipped']}"
+        yield from ((f"{name} {what}", text) for what, text in told.get("table", {}).items())

@@ -1,4 +1,4 @@
-"""What a workload is given: where to run, how large, by which clients; and how bursts are told."""
+"""What a workload is given: where to run, how large, by which clients."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.clients import Ask, Burst, Client, Start
-from bench.measuring import Meter, median, spread_ms
+from bench.measuring import Meter
 from bench.stacks import Lab, Stack
-
-Json = dict[str, Any]
+from bench.telling import Json
 
 
 @dataclass
@@ -47,32 +46,3 @@ class Session:
         with Meter(stack.pids) as meter:
             burst = client.burst(asks, window, self.sizes["seconds_max"])
         return burst, meter
-
-
-def number_of(instance_id: str) -> int:
-    """Of an id that `Session.starts` gave."""
-    return int(instance_id.rsplit("-", 1)[1])
-
-
-def told(burst: Burst, meter: Meter, expected: Callable[[str], Any], activities: int) -> Json:
-    """A burst for the report; `activities` is how many each run has."""
-    runs = len(burst.seen_at)
-    rate = runs / burst.seconds if burst.seconds else 0.0
-    return {
-        "runs": runs,
-        "runs_per_s": round(rate, 1),
-        "activities_per_s": round(rate * activities, 1),
-        "latency": spread_ms(burst.latencies),
-        "lost": burst.missing,
-        "wrong": burst.wrong(expected),
-        **meter.report(runs),
-        "seconds": round(burst.seconds, 4),
-    }
-
-
-def spread(values: Sequence[float]) -> Json:
-    """Of repeated measurements: all are kept, and none is averaged away."""
-    kept = [round(value, 4) for value in values]
-    if not kept:
-        return {"median": None, "min": None, "max": None, "all": []}
-    return {"median": round(median(kept), 4), "min": min(kept), "max": max(kept), "all": kept}

@@ -118,6 +118,7 @@ class Stack(ABC):
         self.processes = processes
         self.worker: WorkerProcess | None = None
         self._lives = 0
+        self._floors = 0
         directory.mkdir(parents=True, exist_ok=True)
 
     @abstractmethod
@@ -228,7 +229,8 @@ class EmbeddedStack(Stack):
     place: EmbeddedPlace
 
     def floor(self) -> Floor:
-        return EmbeddedFloor(self.directory / "floor")
+        self._floors += 1
+        return EmbeddedFloor(self.directory / f"floor-{self._floors}", self.place.directory)
 
     def pids(self) -> dict[str, list[int]]:
         return {"worker": [self.worker.pid] if self.worker else []}
@@ -238,7 +240,7 @@ class EmbeddedStack(Stack):
         return self.place.directory / "cache"
 
     def _words(self) -> list[str]:
-        return ["dev", "--dir", str(self.place.directory), FLOWS]
+        return ["dev", "--dir", str(self.place.directory), "--log-level", "info", FLOWS]
 
 
 class Lab:

@@ -1,4 +1,7 @@
-"""Workloads that ask for as much as the engine can give: W1, W8, W9, W11 and scaling."""
+"""Workloads of many runs, as fast as possible or one at a time: W1, W2, W8, W9, W11, scaling.
+
+Their floors are `Floor.burst` and `Floor.round_trips` of the very records that one of their runs writes.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,9 +10,10 @@ from typing import Any
 from bench.clients import Client
 from bench.floor import Floor
 from bench.measuring import spread_ms
-from bench.records import script_of
-from bench.session import Json, Session, number_of, spread, told
+from bench.records import Script, script_of
+from bench.session import Session
 from bench.stacks import Stack
+from bench.telling import Json, Table, latency_text, number_of, spread, spread_text, told, trouble, under
 
 SEQUENCE_STEPS = 10
 LATENCY_WINDOW = 1
@@ -45,10 +49,7 @@ def w2(session: Session) -> Json:
 def w8(session: Session) -> Json:
     """A sequence of 10 steps: as fast as possible, then one at a time."""
     with session.ready("w8") as stack:
-        fast = compare(session, stack, SEQUENCE, session.sizes["w8_runs"])
-        return fast | {
-            "one_at_a_time": one_at_a_time(session, stack, SEQUENCE, session.sizes["w8_one_at_a_time"])
-        }
+        return _both(session, stack, SEQUENCE, "w8")
 
 
 def w9(session: Session) -> Json:
@@ -61,19 +62,24 @@ def w9(session: Session) -> Json:
             client.begin(starts, session.sizes["w1_window"], session.sizes["seconds_max"])
         resident = compare(session, stack, CHAIN, runs)
     ratios = {
-        kind: round(resident["clients"][kind]["runs_per_s"]["median"] / told["runs_per_s"]["median"], 3)
-        for kind, told in empty["clients"].items()
+        kind: round(resident["clients"][kind]["runs_per_s"]["median"] / each["runs_per_s"]["median"], 3)
+        for kind, each in empty["clients"].items()
     }
-    return {"idle_instances": idle, "empty": empty, "resident": resident, "resident_to_empty": ratios}
+    table = under("empty", empty["table"]) | under(f"{idle:,} idle", resident["table"])
+    table |= {f"{kind} {idle:,} idle to empty": f"{ratio:g}" for kind, ratio in ratios.items()}
+    return {
+        "idle_instances": idle,
+        "empty": empty,
+        "resident": resident,
+        "resident_to_empty": ratios,
+        "table": table,
+    }
 
 
 def w11(session: Session) -> Json:
     """A parent with a child of one activity: as fast as possible, then one at a time."""
     with session.ready("w11") as stack:
-        fast = compare(session, stack, PARENT, session.sizes["w11_runs"])
-        return fast | {
-            "one_at_a_time": one_at_a_time(session, stack, PARENT, session.sizes["w11_one_at_a_time"])
-        }
+        return _both(session, stack, PARENT, "w11")
 
 
 def scaling(session: Session) -> Json:
@@ -81,10 +87,22 @@ def scaling(session: Session) -> Json:
     if session.lab.log_name != "kafka":
         return {"skipped": "the embedded log has one owner process"}
     found: Json = {}
+    table: Table = {}
     for processes in session.sizes["scaling_processes"]:
         with session.ready("scaling", processes=processes) as stack:
-            found[str(processes)] = compare(session, stack, CHAIN, session.sizes["scaling_runs"])
-    return {"processes": found}
+            each = found[str(processes)] = compare(session, stack, CHAIN, session.sizes["scaling_runs"])
+            table |= under(f"processes {processes}", each["table"])
+    return {"processes": found, "table": table}
+
+
+def _both(session: Session, stack: Stack, flow: Flow, name: str) -> Json:
+    fast = compare(session, stack, flow, session.sizes[f"{name}_runs"])
+    slow = one_at_a_time(session, stack, flow, session.sizes[f"{name}_one_at_a_time"])
+    table = fast["table"] | under("one at a time", slow["table"])
+    return fast | {"one_at_a_time": slow, "table": table}
+
+
+# --- as fast as possible ---
 
 
 def compare(session: Session, stack: Stack, flow: Flow, runs: int) -> Json:
@@ -97,51 +115,87 @@ def compare(session: Session, stack: Stack, flow: Flow, runs: int) -> Json:
         for _ in range(session.sizes["bursts"]):
             for kind in session.clients:
                 with stack.client(kind) as client:
-                    bursts[kind].append(_burst(session, stack, client, flow, runs))
-            floors.append(floor_burst(floor, script, runs, window))
+                    bursts[kind].append(_burst(session, stack, client, flow, runs, window))
+            floors.append(_floor_burst(floor, script, runs, window))
     floor_rates = [each["runs_per_s"] for each in floors]
-    found: Json = {"runs": runs, "window": window, "records_per_run": script.about(), "clients": {}}
-    for kind, each in bursts.items():
-        rates = [burst["runs_per_s"] for burst in each]
-        ratios = [rate / floor_rate for rate, floor_rate in zip(rates, floor_rates, strict=True)]
-        found["clients"][kind] = {
-            "runs_per_s": spread(rates),
-            "activities_per_s": spread([burst["activities_per_s"] for burst in each]),
-            "to_floor": spread(ratios),
-            "lost": sum(burst["lost"] for burst in each),
-            "wrong": sum(burst["wrong"] for burst in each),
-            "bursts": each,
-        }
-    return found | {"floor": {"runs_per_s": spread(floor_rates), "bursts": floors}}
+    clients = {kind: _summary(each, floor_rates) for kind, each in bursts.items()}
+    table: Table = {}
+    for kind, each in clients.items():
+        table |= _fast_table(kind, each)
+    floor_told = {"runs_per_s": spread(floor_rates), "bursts": floors}
+    table["floor runs/s"] = spread_text(floor_told["runs_per_s"])
+    return {
+        "runs": runs,
+        "window": window,
+        "records_per_run": script.about(),
+        "clients": clients,
+        "floor": floor_told,
+        "table": table,
+    }
 
 
-def floor_burst(floor: Floor, script: Any, runs: int, window: int) -> Json:
-    """One burst of the floor, for the report."""
-    told_floor = floor.burst(script, runs, window)
-    return told_floor | {"runs_per_s": round(runs / told_floor["seconds"], 1)}
+def _summary(bursts: list[Json], floor_rates: list[float]) -> Json:
+    rates = [burst["runs_per_s"] for burst in bursts]
+    ratios = [rate / floor_rate for rate, floor_rate in zip(rates, floor_rates, strict=True)]
+    return {
+        "runs_per_s": spread(rates),
+        "activities_per_s": spread([burst["activities_per_s"] for burst in bursts]),
+        "to_floor": spread(ratios),
+        "lost": sum(burst["lost"] for burst in bursts),
+        "wrong": sum(burst["wrong"] for burst in bursts),
+        "bursts": bursts,
+    }
+
+
+def _floor_burst(floor: Floor, script: Script, runs: int, window: int) -> Json:
+    found = floor.burst(script, runs, window)
+    return found | {"runs_per_s": round(runs / found["seconds"], 1)}
+
+
+def _fast_table(kind: str, each: Json) -> Table:
+    last = each["bursts"][-1]
+    cpu, peaks = last["cpu_ms_each"], last["peak_mb"]
+    return {
+        f"{kind} runs/s": spread_text(each["runs_per_s"]),
+        f"{kind} to floor": spread_text(each["to_floor"]),
+        f"{kind} CPU ms per run": ", ".join(f"{name} {value:.3f}" for name, value in cpu.items()),
+        f"{kind} peak RSS MB": ", ".join(f"{name} {peak['rss']:.0f}" for name, peak in peaks.items()),
+        **trouble(kind, each),
+    }
+
+
+# --- one at a time ---
 
 
 def one_at_a_time(session: Session, stack: Stack, flow: Flow, runs: int) -> Json:
     """Latency by each client, and the floor's round trips, in turn."""
     script = script_of(flow.workflow, flow.value(runs))
-    found: Json = {"runs": runs, "clients": {}}
+    clients: Json = {}
     floors: list[float] = []
     with stack.floor() as floor:
         for kind in session.clients:
             with stack.client(kind) as client:
                 # Opening a client and its first fetches are not what is asked.
                 _burst(session, stack, client, flow, max(5, runs // 20), LATENCY_WINDOW)
-                found["clients"][kind] = _burst(session, stack, client, flow, runs, LATENCY_WINDOW)
+                clients[kind] = _burst(session, stack, client, flow, runs, LATENCY_WINDOW)
             floors += floor.round_trips(script, runs)
-    found["floor"] = {"latency": spread_ms(floors)}
-    for each in found["clients"].values():
-        each["p50_to_floor"] = round(each["latency"]["p50_ms"] / found["floor"]["latency"]["p50_ms"], 2)
-    return found
+    return {"runs": runs, "records_per_run": script.about()} | latencies(clients, floors)
 
 
-def _burst(
-    session: Session, stack: Stack, client: Client, flow: Flow, runs: int, window: int | None = None
-) -> Json:
+def latencies(clients: dict[str, Json], floors: list[float]) -> Json:
+    """Clients' latencies beside the floor's."""
+    floor = {"latency": spread_ms(floors)}
+    table: Table = {}
+    for kind, each in clients.items():
+        each["p50_to_floor"] = round(each["latency"]["p50_ms"] / floor["latency"]["p50_ms"], 2)
+        table[f"{kind} p50/p95/p99 ms"] = latency_text(each["latency"])
+        table[f"{kind} p50 to floor"] = f"{each['p50_to_floor']:g}"
+        table |= trouble(kind, each)
+    table["floor p50/p95/p99 ms"] = latency_text(floor["latency"])
+    return {"clients": clients, "floor": floor, "table": table}
+
+
+def _burst(session: Session, stack: Stack, client: Client, flow: Flow, runs: int, window: int) -> Json:
     starts = session.starts(flow.workflow, runs, flow.value)
-    burst, meter = session.burst(stack, client, starts, window or session.sizes["w1_window"])
+    burst, meter = session.burst(stack, client, starts, window)
     return told(burst, meter, lambda each: flow.expected(number_of(each)), flow.activities)
