@@ -78,6 +78,16 @@ def timer(ctx: wf.WorkflowContext, seconds: float):
 
 
 @app.workflow
+def sleeper(ctx: wf.WorkflowContext, seconds: float):
+    """How late it goes on, by when its timer was due on record, and by when its code began."""
+    _marks.setdefault(ctx.instance_id, time.time())
+    due_at = (ctx.current_utc_datetime + timedelta(seconds=seconds)).timestamp()
+    yield ctx.create_timer(timedelta(seconds=seconds))
+    now = time.time()
+    return [now - due_at, now - _marks.pop(ctx.instance_id, now) - seconds]
+
+
+@app.workflow
 def stepper(ctx: wf.WorkflowContext, call: dict):
     """Step after step until its activity sees that the others are done; returns when each began and ended."""
     marks = []

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import latency, throughput
+from bench import crash, latency, restoring, throughput
 from bench.clients import KINDS
 from bench.report import document, file_name, table_of, write
 from bench.session import Session
@@ -25,6 +25,8 @@ WORKLOADS: dict[str, Callable[[Session], Json]] = {
     "w3": latency.w3,
     "w4": latency.w4,
     "w5": latency.w5,
+    "w6": crash.w6,
+    "w7": restoring.w7,
     "w8": throughput.w8,
     "w9": throughput.w9,
     "w10": latency.w10,
