@@ -3,6 +3,7 @@
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -33,12 +34,15 @@ WORKLOADS: dict[str, Callable[[Session], Json]] = {
     "w11": throughput.w11,
     "scaling": throughput.scaling,
 }
+TERMINATED_EXIT = 143
 RESULTS = Path(__file__).parent / "results"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit code: 1 where a workload failed, lost a run or gave a wrong result."""
     options = _parser().parse_args(arguments)
+    # As Ctrl-C would: whatever was started ends, and is cleaned up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED_EXIT))
     options.only = _chosen(options.only)
     sizes = sizes_of(json.loads(options.sizes), quick=options.quick)
     clients = KINDS if options.client == "both" else (options.client,)

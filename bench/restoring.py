@@ -20,6 +20,7 @@ from bench.telling import Json, Table, trouble, under
 
 PARTITION = 0
 PROBES = 20
+RESTORES = 3
 RESTORED = re.compile(r"partition 0 restored: (\d+) records, ([\d.]+) s")
 FILLED = {"live": ("event", 1), "finished": ("chain", 1)}
 
@@ -94,16 +95,18 @@ class _Probes:
     def __init__(self, session: Session, stack: Stack, what: str, count: int) -> None:
         partitions = 4 if isinstance(stack, EmbeddedStack) else 1
         self._session, self._stack, self._what = session, stack, what
+        # Enough untouched ones must be left for every restore.
+        self._count = min(PROBES, count // RESTORES)
         self._ids = ids(count, partitions)
 
     def run(self) -> Json:
         asks: list[Ask] = []
         expected: Any = None
         if self._what == "live":
-            asks = [Raise(next(self._ids), EVENT, EVENT_DATA) for _ in range(PROBES)]
+            asks = [Raise(next(self._ids), EVENT, EVENT_DATA) for _ in range(self._count)]
             expected = EVENT_DATA + FILLED["live"][1]
         else:
-            asks = list(self._session.starts("chain", PROBES, lambda _: 0))
+            asks = list(self._session.starts("chain", self._count, lambda _: 0))
             expected = 3
         with self._stack.client("raw") as client:
             burst = client.burst(asks, 1, self._session.sizes["seconds_max"])

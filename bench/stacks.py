@@ -179,9 +179,11 @@ class Stack(ABC):
             client.close()
 
     def close(self) -> None:
-        """Ends the worker and deletes what it kept."""
+        """Ends the worker and deletes what it kept, but for its own words."""
         self.stop_worker()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        for entry in self.directory.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
 
 
 class KafkaStack(Stack):
@@ -256,7 +258,10 @@ class Lab:
         self._resources = ExitStack()
         self._cluster: KafkaCluster | None = None
         if log_name == "kafka":
-            settings = {"log.flush.interval.messages": "1"} if is_synced else {}
+            # A broker that others keep from running must not be fenced by its own controller.
+            settings = {"broker.session.timeout.ms": "120000"}
+            if is_synced:
+                settings["log.flush.interval.messages"] = "1"
             self._cluster = KafkaCluster(directory / "kafka", 1, options=BrokerOptions(settings=settings))
             flushing = "an fsync for every append" if is_synced else "Kafka's default flushing"
             self.about["durability"] = f"one broker, acks=all, replication 1, {flushing}"
