@@ -1,9 +1,9 @@
 """Where the CPU time goes: each component alone, over records made in advance.
 
-`python -m bench.profile` prints a table of microseconds of CPU, of all threads of this process: librdkafka's are
-in it. `--functions owner` prints what cProfile says of one component, `--kafka` adds those that need a broker.
-CPU time is steadier than the clock on a machine that others load, but caches and frequencies still move it:
-compare numbers of one run.
+`python -m bench.profile` prints a table of microseconds of CPU, of all threads of this process: those of
+librdkafka are in it. `--functions owner` prints what cProfile says of one component, `--kafka` adds those
+that need a broker. CPU time is steadier than the clock on a machine that others load, but caches and
+frequencies still move it: compare numbers of one run.
 """
 
 import argparse
