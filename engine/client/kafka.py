@@ -14,7 +14,7 @@ from engine.errors import ConfigurationError
 from engine.kafka.errors import PASSING_CODES, error_of, fault_of
 from engine.kafka.reader import BATCH_RECORDS, message_is_good, read_range, reading_consumer, record_of
 from engine.kafka.settings import KafkaSettings, check_properties
-from engine.kafka.topics import unreachable
+from engine.kafka.topics import refresh_leaders, unreachable
 from engine.partition.ports import Record
 
 PASSING_S = 0.05
@@ -91,6 +91,7 @@ class KafkaConnection:
                 passes = error_of(problem).code() in PASSING_CODES
                 if not passes or time.monotonic() > deadline:
                     raise UnreachableError(str(fault_of(problem, f"list offsets of {topic}"))) from problem
+                refresh_leaders(self._admin, topic, self._settings.request_timeout_ms / 1000)
                 time.sleep(PASSING_S)
 
     def _ask_offsets(self, topic: str, spec: OffsetSpec) -> dict[int, int]:

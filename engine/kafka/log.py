@@ -22,7 +22,7 @@ from engine.kafka.commits import MESSAGE_BYTES_MAX, CommitTopics, Transactions
 from engine.kafka.errors import fault_of
 from engine.kafka.membership import Membership
 from engine.kafka.settings import KafkaSettings
-from engine.kafka.topics import TopicAdmin
+from engine.kafka.topics import TopicAdmin, refresh_leaders
 from engine.partition.ports import (
     Append,
     Appended,
@@ -126,6 +126,7 @@ class KafkaLog:
                 )
                 found.append(futures[place].result().offset)
         except KafkaException as problem:
+            refresh_leaders(self._admin, topic, self._settings.request_timeout_ms / 1000)
             raise fault_of(problem, f"list offsets of {topic}/{partition}") from problem
         return found[0], found[1]
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, Uuid
@@ -107,6 +108,15 @@ def unreachable(problem: KafkaException, bootstrap_servers: str) -> EngineError:
         return fault
     remedy = "is it running, and is this its address? --bootstrap-servers or ENGINE_BOOTSTRAP_SERVERS sets it"
     return LogUnavailableFault(f"{fault}; {remedy}")
+
+
+def refresh_leaders(admin: AdminClient, topic: str, timeout_s: float) -> None:
+    """Makes a client that was refused for an old leader epoch ask who leads now. Never raises.
+
+    Listing offsets names the epoch that the client last heard of; being refused doesn't make it ask again.
+    """
+    with suppress(KafkaException):
+        admin.list_topics(topic, timeout_s)
 
 
 class TopicAdmin:
