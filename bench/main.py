@@ -35,11 +35,12 @@ WORKLOADS: dict[str, Callable[[Session], Json]] = {
     "scaling": throughput.scaling,
 }
 TERMINATED_EXIT = 143
+TROUBLES = ("failed", "lost", "wrong", "early")
 RESULTS = Path(__file__).parent / "results"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit code: 1 where a workload failed, lost a run or gave a wrong result."""
+    """The exit code: 1 where a workload failed, lost a run, gave a wrong result or fired a timer early."""
     options = _parser().parse_args(arguments)
     # As Ctrl-C would: whatever was started ends, and is cleaned up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED_EXIT))
@@ -63,7 +64,16 @@ def main(arguments: list[str] | None = None) -> int:
             shutil.rmtree(directory, ignore_errors=True)
     print(table_of(result))
     print(f"\nwritten to {target} and {target.with_suffix('.md')}", file=sys.stderr)
-    return 1 if any("failed" in each for run in result["runs"] for each in run.values()) else 0
+    return int(has_trouble(result["runs"]))
+
+
+def has_trouble(told: Any) -> bool:
+    """Whether, however deep in a result, something failed, was lost or wrong, or came early."""
+    if isinstance(told, list):
+        return any(has_trouble(each) for each in told)
+    if not isinstance(told, dict):
+        return False
+    return any(told.get(name) for name in TROUBLES) or any(has_trouble(each) for each in told.values())
 
 
 def _run(session: Session, names: list[str], run: int) -> Json:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench import sizes
-from bench.main import WORKLOADS, main
+from bench.main import WORKLOADS, has_trouble, main
 from bench.measuring import median, percentile, spread_ms
 from bench.records import COMMANDS, HISTORY, INBOX, script_of
 
@@ -142,6 +142,13 @@ def test_a_run_that_fails_is_told_and_fails_the_command(
     monkeypatch.setitem(WORKLOADS, "w1", fails)
     assert main(["--only", "w1", "--log", "embedded", "--out", str(tmp_path / "out.json")]) == 1
     assert "| w1 | FAILED: RuntimeError: no luck |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("trouble", ["lost", "wrong", "early"])
+def test_one_lost_or_wrong_run_deep_in_a_result_is_trouble(trouble: str) -> None:
+    calm = [{"w1": {"clients": {"raw": {"bursts": [{trouble: 0}], "runs": 5}}}}]
+    bad = [{"w1": {"clients": {"raw": {"bursts": [{trouble: 0}, {trouble: 1}]}}}}]
+    assert (has_trouble(calm), has_trouble(bad)) == (False, True)
 
 
 def test_a_size_that_is_none_is_refused() -> None:
