@@ -30,7 +30,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from bench.links import KafkaPlace, consumer, drain, follow_end, producer
 from bench.records import COMMANDS, HISTORY, INBOX, Pair, Script, Step, checkpoint
@@ -40,6 +40,7 @@ from engine.kafka.settings import KafkaSettings
 from engine.kafka.topics import TopicAdmin
 
 COMMITTERS = 3
+WARM_UP_RUNS = 100
 LINGER_MS = 1
 POLL_SECONDS = 0.001
 TRANSACTION_SECONDS = 30.0
@@ -106,11 +107,17 @@ class KafkaFloor(Floor):
         topics = self._place.topics
         self._names = {COMMANDS: topics.commands, INBOX: topics.inbox, HISTORY: topics.history}
         self._transactions = [_Transactions(self._place, topics.history, p) for p in range(place.partitions)]
+        self._producers = {name: producer(self._place, linger_ms=LINGER_MS) for name in (COMMANDS, INBOX)}
 
     def burst(self, script: Script, runs: int, window: int) -> dict[str, Any]:
-        burst = _Burst(self._place, self._names, self._transactions, script)
+        # Connections, metadata and producer ids first: the engine has its own by then, too.
+        self._burst(script).run(min(runs, WARM_UP_RUNS), WARM_UP_RUNS)
+        burst = self._burst(script)
         seconds = burst.run(runs, window)
         return {"runs": runs, "seconds": round(seconds, 4), "commits": burst.commits}
+
+    def _burst(self, script: Script) -> "_Burst":
+        return _Burst(self._producers, self._names, self._transactions, script)
 
     def round_trips(self, script: Script, count: int) -> list[float]:
         chain = _Chain(self._place, self._names, self._transactions[0])
@@ -122,10 +129,13 @@ class KafkaFloor(Floor):
 
     def scatter(self, step: Step, count: int) -> list[float]:
         place, name = self._place, self._names[INBOX]
-        writer, reader = producer(place, linger_ms=LINGER_MS), consumer(place, committed=False)
+        writer, reader = self._producers[INBOX], consumer(place, committed=False)
+        (key, value), seconds = step.records[0], []
+        for partition in range(place.partitions):
+            writer.produce(name, value, key, partition)
+        writer.flush(TRANSACTION_SECONDS)
         follow_end(reader, name, place.partitions)
         drain(reader, READ_SECONDS)
-        (key, value), seconds = step.records[0], []
         began = time.perf_counter()
         for number in range(count):
             writer.produce(name, value, key, number % place.partitions)
@@ -193,12 +203,16 @@ class _Burst:
     """Runs side by side. The calling thread appends; the committers commit groups of finished runs."""
 
     def __init__(
-        self, place: KafkaPlace, names: dict[str, str], transactions: list[_Transactions], script: Script
+        self,
+        producers: dict[str, Producer],
+        names: dict[str, str],
+        transactions: list[_Transactions],
+        script: Script,
     ) -> None:
         self._steps = script.steps
         self._names = names
         self._transactions = transactions
-        self._producers = {name: producer(place, linger_ms=LINGER_MS) for name in (COMMANDS, INBOX)}
+        self._producers = producers
         self._groups: list[deque[int]] = [deque() for _ in transactions]
         self._is_committing = [False] * len(transactions)
         self._left: dict[int, int] = {}
