@@ -7,7 +7,7 @@ way, records and outcomes are let gather for some milliseconds; while little is,
 GATHER_MS_MAX = 5
 GATHER_MS_PER_CALL = 0.05
 BUSY_CALLS = 20
-SPACING_MS_MAX = 12
+SPACING_MS_MAX = 6
 SPACING_MS_PER_CALL = 0.1
 
 
