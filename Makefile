@@ -32,7 +32,7 @@ test: $(DEV_STAMP) kafka-jars ## all tests, some on a real Kafka that they start
 	$(RUN) -m pytest
 
 test-fast: $(DEV_STAMP) ## the tests that need no Kafka, in seconds
-	$(RUN) -m pytest tests/core tests/codec tests/replay tests/tidy tests/sim
+	$(RUN) -m pytest tests/core tests/codec tests/partition tests/node tests/replay tests/tidy tests/sim
 
 sim: $(DEV_STAMP) ## the simulator: crashes, rebalances and duplicates from a seed
 	$(RUN) -m tests.sim.run
