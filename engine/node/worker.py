@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 INGRESS_POLL_MS = 50
 INGRESS_BLOCKED_SECONDS = 0.005
 INGRESS_RESTS_SECONDS = 0.02
+OWNERS_LATE_MS = 200
 STOP_SECONDS = 3.5
 WATCHDOG_SECONDS = 1.0
 GC_THRESHOLDS = (50_000, 20, 50)
@@ -88,6 +89,7 @@ class Worker:
         self._clock = clock
         self._appender = ports.log.appender()
         self._ingress_turn = threading.Lock()
+        self._is_ingress_open = True
         self.ingress = Ingress(
             ports.source, self._appender, self._progress, clock, ports.log.identity.partitions
         )
@@ -139,9 +141,7 @@ class Worker:
     def _run_ingress(self) -> None:
         try:
             while not self._stopping.is_set():
-                if self._context.pace.is_busy:
-                    # The owners' thread does it between its passes: two that never rest only get in each
-                    # other's way, for every report of an append takes the interpreter's lock anew.
+                if self._do_owners_feed:
                     self._stopping.wait(INGRESS_RESTS_SECONDS)
                     continue
                 with self._ingress_turn:
@@ -149,8 +149,20 @@ class Worker:
                 if self.ingress.is_blocked:
                     self._stopping.wait(INGRESS_BLOCKED_SECONDS)
         finally:
-            self._appender.close()
-            self._ports.source.close()
+            with self._ingress_turn:
+                self._is_ingress_open = False
+                self._appender.close()
+                self._ports.source.close()
+
+    @property
+    def _do_owners_feed(self) -> bool:
+        """Whether the owners' thread feeds the inbox between its passes.
+
+        It does while it is busy: two threads that never rest only get in each other's way, for every report
+        of an append takes the interpreter's lock anew. While user code holds it up others must not wait.
+        """
+        beat_ms = self._clock.monotonic_ms() - self.loop.beat_at_ms
+        return self._context.pace.is_busy and beat_ms < OWNERS_LATE_MS
 
     def _guard(self, work: Callable[[], None]) -> None:
         try:
