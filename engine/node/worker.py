@@ -141,7 +141,7 @@ class Worker:
     def _run_ingress(self) -> None:
         try:
             while not self._stopping.is_set():
-                if self._do_owners_feed:
+                if self._is_fed_by_owners:
                     self._stopping.wait(INGRESS_RESTS_SECONDS)
                     continue
                 with self._ingress_turn:
@@ -155,7 +155,7 @@ class Worker:
                 self._ports.source.close()
 
     @property
-    def _do_owners_feed(self) -> bool:
+    def _is_fed_by_owners(self) -> bool:
         """Whether the owners' thread feeds the inbox between its passes.
 
         It does while it is busy: two threads that never rest only get in each other's way, for every report
