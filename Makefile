@@ -11,7 +11,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup fmt check test test-fast sim it bench demo kafka kafka-down clean kafka-jars
+.PHONY: help setup fmt check test test-fast sim mutants it bench demo kafka kafka-down clean kafka-jars
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -34,8 +34,11 @@ test: $(DEV_STAMP) kafka-jars ## all tests, some on a real Kafka that they start
 test-fast: $(DEV_STAMP) ## the tests that need no Kafka, in seconds
 	$(RUN) -m pytest tests/core tests/codec tests/partition tests/node tests/replay tests/tidy tests/sim
 
-sim: $(DEV_STAMP) ## the simulator: crashes, rebalances and duplicates from a seed
+sim: $(DEV_STAMP) ## the simulator: two thousand clusters under chaos, each IO failed in turn
 	$(RUN) -m tests.sim.run
+
+mutants: $(DEV_STAMP) ## the simulator with a bug planted: each must be noticed
+	$(RUN) -m tests.sim.run --all-mutants
 
 it: $(DEV_STAMP) kafka-jars ## contract and integration tests on a real Kafka
 	$(RUN) -m pytest tests/contract tests/integration

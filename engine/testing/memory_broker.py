@@ -1,7 +1,7 @@
 """The Kafka of the simulator: topics, fences and group offsets in virtual time. It outlives every owner.
 
-It never loses what it acknowledged unless a test damages it by hand, and it keeps, beside the topics, a
-journal of all that was ever committed, which no compaction or trimming touches: the checkers' evidence.
+It never loses what it acknowledged unless it is told to, and it keeps, beside the topics, a journal of all
+that was ever committed, which no compaction or trimming touches: the checkers' evidence.
 """
 
 import heapq
@@ -24,6 +24,7 @@ class Topic:
         self.start = 0
         self.end = 0
         self.records: list[Record] = []
+        self.truncations: list[int] = []
 
     def append(self, timestamp_ms: int, key: bytes, value: bytes | None, headers: Headers = ()) -> Record:
         """Takes the next offset."""
@@ -49,7 +50,8 @@ class Topic:
             del self.records[: bisect_left(self.records, self.start, key=_offset_of)]
 
     def truncate(self, end: int) -> None:
-        """Loses its tail, as an unclean election does."""
+        """Loses its tail, as an unclean election does. Who has read beyond is told by the leader's epoch."""
+        self.truncations.append(end)
         self.end = min(self.end, end)
         del self.records[bisect_left(self.records, self.end, key=_offset_of) :]
 
@@ -87,11 +89,15 @@ class MemoryBroker:
         self.inbox = [Topic(number) for number in range(partitions)]
         self.history = [Topic(number) for number in range(partitions)]
         self.deadletters = Topic(0)
+        self.held_from: dict[int, tuple[int, int]] = {}
         self.inbox_skew_ms = [0] * partitions
         self.history_skew_ms = [0] * partitions
         self.inbox_journal: list[list[Record]] = [[] for _ in range(partitions)]
         self.history_journal: list[list[Record]] = [[] for _ in range(partitions)]
         self.out_keys: list[set[bytes]] = [set() for _ in range(partitions)]
+        self.published: list[Record] = []
+        self.forged: list[Record] = []
+        self.executed: list[tuple[bytes, int]] = []
         self.epochs = [[0, 0] for _ in range(partitions)]
         self.stalled_until_ms = [0] * partitions
         self.group_offsets: dict[int, tuple[int, str]] = {}
@@ -102,6 +108,7 @@ class MemoryBroker:
         self.tokens = 0
         self.commits = 0
         self.torn = 0
+        self.torn_places: set[tuple[int, int]] = set()
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
 
@@ -128,9 +135,30 @@ class MemoryBroker:
 
     # --- writing ---
 
-    def publish(self, partition: int, key: bytes, value: bytes, headers: Headers = ()) -> Record:
+    def publish(self, partition: int, key: bytes, value: bytes | None, headers: Headers = ()) -> Record:
         """A client's record in `commands`."""
-        return self.commands[partition].append(self.now_ms, key, value, headers)
+        record = self.commands[partition].append(self.now_ms, key, value, headers)
+        self.published.append(record)
+        return record
+
+    def forge(self, partition: int, key: bytes, value: bytes | None, headers: Headers = ()) -> Record:
+        """A record in the inbox that no engine of today has written."""
+        record = self.inbox[partition].append(
+            self.now_ms + self.inbox_skew_ms[partition], key, value, headers
+        )
+        self.inbox_journal[partition].append(record)
+        self.forged.append(record)
+        return record
+
+    def hold_commands(self, partition: int, for_ms: int) -> None:
+        """A caller's transaction is left open: no reader of committed records sees what comes after."""
+        self.held_from[partition] = (self.commands[partition].end, self.now_ms + for_ms)
+
+    def commands_end(self, partition: int) -> int:
+        """The last stable offset of a partition of `commands`."""
+        end = self.commands[partition].end
+        offset, until_ms = self.held_from.get(partition, (end, 0))
+        return end if self.now_ms >= until_ms else offset
 
     def append_inbox(self, append: Append) -> Record:
         """One record into the inbox, stamped by the broker's clock, which may step back."""
@@ -178,7 +206,9 @@ class MemoryBroker:
     def apply_torn(self, partition: int, commit: Commit, count: int) -> None:
         """The first `count` records of a transaction and no checkpoint: a commit request came a lap late."""
         self.torn += 1
+        first = self.history[partition].end
         self._write(partition, commit.records[:count])
+        self.torn_places.update((partition, first + number) for number in range(count))
         self.history[partition].skip(1)
 
     def _write(self, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> None:
@@ -192,6 +222,36 @@ class MemoryBroker:
         record = self.history[partition].append(timestamp_ms, key, value)
         self.history_journal[partition].append(record)
         return record
+
+    # --- damage ---
+
+    def lose_tail(self, name: str, partition: int, count: int) -> None:
+        """The last `count` records of a partition of "inbox" or "history" are gone."""
+        topics, journals = self._topic(name)
+        topic = topics[partition]
+        lost = topic.records[-count:]
+        if not lost:
+            return
+        topic.truncate(lost[0].offset)
+        journals[partition] = [r for r in journals[partition] if r.offset < lost[0].offset]
+
+    def recreate(self, name: str) -> None:
+        """Somebody deleted the topic, and it was created anew."""
+        topics, journals = self._topic(name)
+        for partition in range(self.identity.partitions):
+            topics[partition], journals[partition] = Topic(partition), []
+        identity = self.identity
+        self.identity = Identity(
+            identity.commands_topic_id,
+            identity.inbox_topic_id + "-2" * (name == "inbox"),
+            identity.history_topic_id + "-2" * (name == "history"),
+            identity.partitions,
+        )
+
+    def _topic(self, name: str) -> tuple[list[Topic], list[list[Record]]]:
+        if name == "inbox":
+            return self.inbox, self.inbox_journal
+        return self.history, self.history_journal
 
     # --- what an independent reader sees ---
 

@@ -21,10 +21,11 @@ from engine.partition.ports import (
     Identity,
     Record,
 )
-from engine.testing.faults import Faults
+from engine.testing.faults import FENCING, INGRESS, LIVE, Faults
 from engine.testing.memory_broker import TRANSACTION_TIMEOUT_MS, MemoryBroker, Topic
 
 OnDone = Callable[[Appended], None]
+PhaseOf = Callable[[int], str]
 LATE_MS_MAX = 30_000
 RETRY_MS = 100
 RECORD_BYTES_MAX = 1_000_000
@@ -32,24 +33,34 @@ POLL_RECORDS_MAX = 64
 
 
 class Sender:
-    """One producer into the inbox: in order per partition, until its process is gone."""
+    """One producer into the inbox: in order per partition, until its process is gone.
 
-    def __init__(self, broker: MemoryBroker, faults: Faults) -> None:
+    Producers overtake each other. A record may land twice, the second time behind what was sent after it.
+    """
+
+    def __init__(self, broker: MemoryBroker, faults: Faults, phase_of: PhaseOf) -> None:
         self.outcomes: deque[tuple[OnDone, Appended]] = deque()
         self._broker = broker
         self._faults = faults
+        self._phase_of = phase_of
         self._last_due_ms: dict[int, int] = {}
         self._cut_off_ms: int | None = None
 
     def send(self, record: Append, on_done: OnDone | None) -> None:
         """On its way. Without `on_done` it is tried again for as long as the process lives."""
-        faults, broker = self._faults, self._broker
-        late = LATE_MS_MAX if faults.hit("append late") else 4
+        faults, broker, phase = self._faults, self._broker, self._phase_of(record.partition)
+        late = LATE_MS_MAX if faults.hit("append late", phase) else 4
         due_ms = broker.now_ms + faults.between(0, late)
         due_ms = max(due_ms, self._last_due_ms.get(record.partition, 0))
         self._last_due_ms[record.partition] = due_ms
-        is_lost, is_untold = faults.hit("append lost"), faults.hit("append ack lost")
+        is_lost, is_untold = faults.hit("append lost", phase), faults.hit("append ack lost", phase)
         broker.at(due_ms, partial(self._arrive, record, on_done, is_lost, is_untold))
+        if faults.hit("append twice", phase):
+            again_ms = due_ms + faults.between(1, LATE_MS_MAX)
+            broker.at(again_ms, partial(self._arrive_again, record))
+
+    def _arrive_again(self, record: Append) -> None:
+        self._broker.append_inbox(record)
 
     def die(self) -> None:
         """The process is gone; what was sent a moment ago may still arrive, in order as far as it goes."""
@@ -80,11 +91,13 @@ class MemoryAppender:
     """See the port."""
 
     def __init__(self, broker: MemoryBroker, faults: Faults) -> None:
-        self.sender = Sender(broker, faults)
+        self.sender = Sender(broker, faults, lambda _: INGRESS)
         self._broker = broker
+        self._faults = faults
 
     def append(self, record: Append, on_done: OnDone) -> None:
         """See the port."""
+        self._faults.point("forward", INGRESS)
         with self._broker.lock:
             self.sender.send(record, on_done)
 
@@ -104,15 +117,17 @@ class MemoryLog:
         self.member = member
         self.is_polling_time = False
         self.ours: frozenset[int] = frozenset()
+        self.phase_of: PhaseOf = lambda _: LIVE
         self._broker = broker
         self._faults = faults
-        self._results_sender = Sender(broker, faults)
-        self._tracked_sender = Sender(broker, faults)
+        self._results_sender = Sender(broker, faults, lambda partition: self.phase_of(partition))
+        self._tracked_sender = Sender(broker, faults, lambda partition: self.phase_of(partition))
         self._appenders: list[MemoryAppender] = []
         self._epochs: dict[int, tuple[int, int]] = {}
         self._commits: dict[int, int] = {}
         self._in_flight: set[int] = set()
         self._followed: dict[int, tuple[int, int]] = {}
+        self._truncations: dict[int, int] = {}
         self._progress: dict[int, int] = {}
         self._results: deque[tuple[Claim, CommitResult]] = deque()
         self._is_dead = False
@@ -135,20 +150,22 @@ class MemoryLog:
 
     def claim(self, partition: int) -> Claim:
         """See the port."""
-        self._faults.point("claim")
-        if self._faults.hit("claim fails"):
+        self._faults.point("claim", FENCING)
+        if self._faults.hit("claim fails", FENCING):
             raise LogUnavailableFault(f"partition {partition} can't be fenced now")
         broker = self._broker
+        if broker.identity != self.identity:
+            raise LogDamagedFault("topics were re-created since this process began", partition)
         with broker.lock:
             epochs = broker.fence(partition)
-            if self._faults.hit("last stable offset stalls"):
+            if self._faults.hit("last stable offset stalls", FENCING):
                 broker.stalled_until_ms[partition] = broker.now_ms + self._faults.between(10, 10_000)
             broker.tokens += 1
             history, inbox = broker.history[partition], broker.inbox[partition]
             claim = Claim(partition, broker.tokens, history.start, history.end, inbox.start, inbox.end)
             self._epochs[claim.token] = epochs
             self._commits[claim.token] = 0
-        self._faults.point("claimed")
+        self._faults.point("claimed", FENCING)
         return claim
 
     def release(self, claim: Claim) -> None:
@@ -162,10 +179,12 @@ class MemoryLog:
 
     def read_history(self, claim: Claim, start: int, end: int) -> Iterator[list[Record]]:
         """See the port."""
-        self._faults.point("read history")
+        self._faults.point("read history", FENCING)
         broker, topic = self._broker, self._broker.history[claim.partition]
         if start < end and broker.now_ms < broker.stalled_until_ms[claim.partition]:
             raise LogUnavailableFault(f"the history of {claim.partition} is held by an open transaction")
+        if topic.end < end:
+            raise LogUnavailableFault(f"the history of {claim.partition} ends at {topic.end}, before {end}")
         with broker.lock:
             records = topic.read(start, end)
         step = 1 + self._faults.rng.randrange(50)
@@ -174,30 +193,33 @@ class MemoryLog:
 
     def read_inbox(self, claim: Claim, offset: int) -> Record | None:
         """See the port."""
+        self._faults.point("read inbox", FENCING)
         found = self._broker.inbox[claim.partition].read(offset, offset + 1)
         return found[0] if found else None
 
     def follow(self, claim: Claim, offset: int) -> None:
         """See the port."""
         self._followed[claim.partition] = (claim.token, offset)
+        self._truncations[claim.partition] = len(self._broker.inbox[claim.partition].truncations)
         self._progress[claim.partition] = offset
 
     def poll(self, timeout_ms: int) -> list[Record]:
         """See the port. Where a test asks for it, the time it would wait passes."""
-        self._faults.point("poll")
+        for partition in self._followed:
+            self._faults.point("poll", self.phase_of(partition))
         found: list[Record] = []
         with self._broker.lock:
             if self.is_polling_time:
                 self._broker.advance(self._broker.now_ms + max(1, timeout_ms))
             for partition in sorted(self._followed):
-                if not self._faults.hit("poll empty"):
+                if not self._faults.hit("poll empty", self.phase_of(partition)):
                     found.extend(self._poll(partition, found))
         return found
 
     def _poll(self, partition: int, before: list[Record]) -> list[Record]:
         token, offset = self._followed[partition]
         topic: Topic = self._broker.inbox[partition]
-        if not topic.start <= offset <= topic.end:
+        if not topic.start <= offset <= topic.end or self._is_cut(topic, offset):
             if before:
                 return []
             raise LogDamagedFault(
@@ -210,11 +232,17 @@ class MemoryLog:
             self._followed[partition] = (token, records[-1].offset + 1)
         return records
 
+    def _is_cut(self, topic: Topic, offset: int) -> bool:
+        """Whether what was read is there no more: the consumer's leader epoch shows it."""
+        if self._broker.identity.inbox_topic_id != self.identity.inbox_topic_id:
+            return True
+        return any(end < offset for end in topic.truncations[self._truncations[topic.partition] :])
+
     # --- writing ---
 
     def append(self, record: Append, on_done: OnDone | None = None) -> None:
         """See the port."""
-        self._faults.point("append")
+        self._faults.point("append", self.phase_of(record.partition))
         with self._broker.lock:
             sender = self._results_sender if on_done is None else self._tracked_sender
             sender.send(record, on_done)
@@ -238,7 +266,7 @@ class MemoryLog:
 
     def begin_commit(self, claim: Claim, commit: Commit) -> None:
         """See the port."""
-        self._faults.point("begin commit")
+        self._faults.point("begin commit", self.phase_of(claim.partition))
         for key, value in commit.records:
             check(f"the record {key!r} (bytes)", len(value or b""), RECORD_BYTES_MAX, "this is an engine bug")
         if claim.token not in self._epochs:
@@ -248,7 +276,7 @@ class MemoryLog:
         self._in_flight.add(claim.token)
         copy = Commit(tuple(commit.records), commit.checkpoint, tuple(commit.dead_letters))
         _CommitOnItsWay(self, claim, copy).begin()
-        self._faults.point("commit begun")
+        self._faults.point("commit begun", self.phase_of(claim.partition))
 
     def commit_results(self) -> list[tuple[Claim, CommitResult]]:
         """See the port."""
@@ -276,6 +304,7 @@ class MemoryLog:
 
     def trim(self, claim: Claim, before_offset: int) -> None:
         """See the port."""
+        self._faults.point("trim", self.phase_of(claim.partition))
         self._broker.inbox[claim.partition].drop_before(before_offset)
 
 
@@ -296,24 +325,24 @@ class _CommitOnItsWay:
 
     def begin(self) -> None:
         """Draws what will come of it."""
-        faults = self._log._faults
+        faults, phase = self._log._faults, self._log.phase_of(self._claim.partition)
         soon = self._began_ms + faults.between(1, 6)
         late = soon + faults.between(1, 20_000)
-        if faults.hit("commit fenced"):
+        if faults.hit("commit fenced", phase):
             self._tell_at(soon, Fenced("the transaction timed out"))
-        elif faults.hit("commit doubt, done"):
+        elif faults.hit("commit doubt, done", phase):
             self._apply_at(soon, None)
             self._tell_at(late, Doubt("no answer"))
-        elif faults.hit("commit doubt, not done"):
+        elif faults.hit("commit doubt, not done", phase):
             self._tell_at(soon, Doubt("no answer, and nothing done"))
-        elif faults.hit("commit doubt, done late"):
+        elif faults.hit("commit doubt, done late", phase):
             self._tell_at(soon, Doubt("no answer yet"))
             self._apply_at(late, None)
-        elif faults.hit("commit torn"):
+        elif faults.hit("commit torn", phase):
             tear = faults.rng.randrange(len(self._commit.records) + 1)
             self._apply_at(soon, tear)
             self._tell_at(faults.rng.choice((soon, late)), Doubt("a repeated request"))
-        elif faults.hit("commit slow"):
+        elif faults.hit("commit slow", phase):
             self._broker.at(late, self._finish)
         else:
             self._broker.at(soon, self._finish)

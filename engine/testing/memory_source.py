@@ -1,7 +1,7 @@
 """`commands` of the memory broker as one ingress reads it. Never gives it what is another's."""
 
 from engine.partition.ports import Record
-from engine.testing.faults import Faults
+from engine.testing.faults import INGRESS, Faults
 from engine.testing.memory_broker import MemoryBroker
 
 
@@ -23,11 +23,14 @@ class MemoryCommandSource:
 
     def poll(self, timeout_ms: int) -> list[Record]:
         """See the port."""
+        self._faults.point("poll commands", INGRESS)
         self._mind_assignment()
         found: list[Record] = []
         for partition, position in self._positions.items():
             topic = self._broker.commands[partition]
-            records = topic.read(position, topic.end, 1 + self._faults.rng.randrange(8))
+            records = topic.read(
+                position, self._broker.commands_end(partition), 1 + self._faults.rng.randrange(8)
+            )
             if records:
                 self._positions[partition] = records[-1].offset + 1
                 found.extend(records)
@@ -35,6 +38,7 @@ class MemoryCommandSource:
 
     def commit(self, positions: dict[int, int]) -> None:
         """See the port. A member that lost a partition can't commit it; the group would refuse."""
+        self._faults.point("commit ingress offsets", INGRESS)
         for partition, position in positions.items():
             if self._broker.ingress_of.get(partition) == self._member:
                 self._broker.group_offsets[partition] = (position, self.topic_id)
@@ -49,7 +53,7 @@ class MemoryCommandSource:
         """Whether `poll` would return something, or the assignment changes."""
         if self._sessions.keys() != self.ours:
             return True
-        return any(self._broker.commands[p].end > offset for p, offset in self._positions.items())
+        return any(self._broker.commands_end(p) > offset for p, offset in self._positions.items())
 
     def _mind_assignment(self) -> None:
         for partition in [each for each in self._sessions if each not in self.ours]:

@@ -24,9 +24,7 @@ class OneOf:
 
 def outcome_of(program: dict[str, Any], events: list[tuple[str, int]]) -> tuple[str, Entry]:
     """(status, output or type of failure) of a run of `program` to which `events` are raised, in order."""
-    raised: dict[str, list[int]] = {}
-    for name, value in events:
-        raised.setdefault(name, []).append(value)
+    raised = _raised(events)
     trace: list[Entry] = list(program.get("trace", []))
     for op in program["ops"]:
         if op["op"] == "continue":
@@ -52,6 +50,24 @@ def matches(expected: Entry, actual: Entry) -> bool:
     return bool(expected == actual)
 
 
+def culprit(program: dict[str, Any], events: list[tuple[str, int]], actual: Entry) -> str | None:
+    """The first op whose entry is not as it should be, None where the disagreement is of another kind."""
+    found = actual.get("trace", []) if isinstance(actual, dict) else []
+    raised = _raised(events)
+    ops = [op for op in program["ops"] if op["op"] not in ("continue", "fail")]
+    for op, entry in zip(ops, found, strict=False):
+        if not matches(_entry(op, raised), entry):
+            return str(op["op"])
+    return None
+
+
+def _raised(events: list[tuple[str, int]]) -> dict[str, list[int]]:
+    raised: dict[str, list[int]] = {}
+    for name, value in events:
+        raised.setdefault(name, []).append(value)
+    return raised
+
+
 def _entry(op: dict[str, Any], raised: dict[str, list[int]]) -> Entry:
     return _ENTRIES[op["op"]](op, raised)
 
@@ -62,6 +78,8 @@ def _call(op: dict[str, Any]) -> Entry:
         return ["failed", "NonRetryableError"]
     if fails >= attempts:
         return ["failed", "WorkError"]
+    if op.get("big"):
+        return ["failed", "LimitExceededError"]
     return ["ok", op["value"] * 2 + 1]
 
 
@@ -103,4 +121,5 @@ _ENTRIES: dict[str, Callable[[dict[str, Any], dict[str, list[int]]], Entry]] = {
     "children": lambda op, _: [outcome_of(each, [])[1] for each in op["programs"]],
     "status": lambda _, __: ["status"],
     "chance": lambda _, __: ["chance", True],
+    "pill": lambda _, __: ["pill"],
 }

@@ -5,8 +5,9 @@ A crash is forgetting all of this object; only the stores of its machine stay.
 
 from functools import partial
 
+import msgspec
+
 from engine.codec import avro
-from engine.core.registry import Registry
 from engine.errors import CacheCorruptFault, EngineError, LogDamagedFault
 from engine.model.effects import RunActivity
 from engine.node.activities import result_of, run_attempt
@@ -15,11 +16,12 @@ from engine.partition.context import OwnerContext, OwnerSettings
 from engine.partition.ingress import Ingress
 from engine.partition.owner import Owner, OwnerStatus
 from engine.partition.ports import Append, Claim, CommitResult, Record
-from engine.testing.faults import Faults
+from engine.testing.faults import FENCING, OWNED, UNOWNED, Faults
 from engine.testing.machine import SimulatedClock, SimulatedStore
 from engine.testing.memory_broker import MemoryBroker, Violation
 from engine.testing.memory_log import MemoryLog
 from engine.testing.memory_source import MemoryCommandSource
+from engine.testing.programs import Code
 
 RETRY_MS = 250
 IDLE_MS = 700
@@ -35,30 +37,54 @@ class OwnerProcess:
         stores: dict[int, SimulatedStore],
         faults: Faults,
         settings: OwnerSettings,
-        registry: Registry,
+        code: Code,
     ) -> None:
         self.name = name
+        self.code = code
         self.owners: dict[int, Owner] = {}
         self.damaged: dict[int, str] = {}
         self.paused_until_ms = 0
         self.wake_ms = 0
         self.is_dead = False
-        self.executed = 0
+        self.is_leaving = False
+        self._in_turn = UNOWNED
         self.log = MemoryLog(broker, name, faults)
         self.source = MemoryCommandSource(broker, name, faults)
         self._broker = broker
         self._faults = faults
         self._stores = stores
-        self._registry = registry
-        self._clock = SimulatedClock(broker, faults.rng.randrange(1_000_000))
+        self._registry = code.registry
+        self.log.phase_of = self.phase_of
+        self.clock = SimulatedClock(broker, faults.rng.randrange(1_000_000))
         self._context = OwnerContext(
-            registry=registry, settings=settings, run_activity=self._run_activity, exam=Exam()
+            registry=code.registry,
+            settings=msgspec.structs.replace(settings, build=code.build),
+            run_activity=self._run_activity,
+            exam=Exam(),
         )
         self._not_before_ms: dict[int, int] = {}
+        self._claimed: list[Owner] = []
         self._opened: list[Owner] = []
         self.ingress = Ingress(
-            self.source, self.log.appender(), self._progress, self._clock, broker.identity.partitions
+            self.source, self.log.appender(), self._progress, self.clock, broker.identity.partitions
         )
+
+    def phase_of(self, partition: int) -> str:
+        """Where the owner of a partition is in its life, in this process."""
+        owner = self.owners.get(partition)
+        if owner is None:
+            return FENCING if partition in self.log.ours else UNOWNED
+        phase = owner.status.value
+        return phase if phase in OWNED else UNOWNED
+
+    def phase_in_turn(self) -> str:
+        """That of the owner whose turn it is."""
+        return self._in_turn
+
+    @property
+    def phases(self) -> dict[int, str]:
+        """That of each partition this process has."""
+        return {partition: self.phase_of(partition) for partition in self.owners}
 
     def die(self) -> None:
         """Forgets everything."""
@@ -67,16 +93,26 @@ class OwnerProcess:
         for owner in self.owners.values():
             if owner.turns is not None:
                 owner.turns.close()
-        for store in self._stores.values():
-            store.survive_crash()
+        for partition, store in self._stores.items():
+            store.survive_crash(self.phase_of(partition))
+
+    def end(self) -> None:
+        """Ends in good order: what is not closed by now is abandoned, the disks stay as they are."""
+        for owner in self.owners.values():
+            owner.abandon()
+        self.owners.clear()
+        self.is_dead = True
+        self.log.die()
 
     def pass_once(self) -> None:
         """One pass over everything there is to do."""
         self._mind_assignment()
         self._start_opened()
+        self._open_claimed()
         self._process(self._poll())
         for partition, owner in list(self.owners.items()):
-            self._guarded(partition, owner.tick)
+            if owner.turns is not None:
+                self._guarded(partition, owner.tick)
         for claim, result in self.log.commit_results():
             self._take_result(claim, result)
         self._bury()
@@ -110,19 +146,40 @@ class OwnerProcess:
         if now_ms < self._not_before_ms.get(partition, 0):
             return
         self._not_before_ms[partition] = now_ms + RETRY_MS
-        claim: Claim | None = None
         store = self._stores.setdefault(partition, SimulatedStore(self._faults))
+        store.phase = partial(self.phase_of, partition)
         try:
             claim = self.log.claim(partition)
-            owner = Owner(claim, self.log, store, self._clock, self._context)
-            owner.open(now_ms)
         except LogDamagedFault as fault:
             self.damaged[partition] = str(fault)
         except EngineError:
-            if claim is not None:
-                self.log.release(claim)
+            return
         else:
+            owner = Owner(claim, self.log, store, self.clock, self._context)
             self.owners[partition] = owner
+            self._claimed.append(owner)
+
+    def _open_claimed(self) -> None:
+        """A restore runs beside the owners' thread: it takes its time, and another claim may overtake it."""
+        waiting, self._claimed = self._claimed, []
+        for owner in waiting:
+            if owner.status is OwnerStatus.LOST:
+                continue
+            if self._faults.rng.random() < 0.2:
+                self._claimed.append(owner)
+            else:
+                self._open(owner)
+
+    def _open(self, owner: Owner) -> None:
+        partition = owner.claim.partition
+        try:
+            owner.open(self._broker.now_ms)
+        except LogDamagedFault as fault:
+            self._stop_damaged(partition, fault)
+        except EngineError:
+            self.log.release(owner.claim)
+            del self.owners[partition]
+        else:
             self._opened.append(owner)
 
     def _start_opened(self) -> None:
@@ -140,7 +197,9 @@ class OwnerProcess:
             return self.log.poll(0)
         except LogDamagedFault as fault:
             # A zombie's inbox may be trimmed under it. Only a new claim tells that from damage.
-            self.owners[fault.partition or 0].status = OwnerStatus.LOST
+            if fault.partition is None:
+                raise
+            self.owners[fault.partition].status = OwnerStatus.LOST
             return []
 
     def _process(self, records: list[Record]) -> None:
@@ -158,11 +217,18 @@ class OwnerProcess:
 
     def _guarded(self, partition: int, work: "partial[None] | object") -> None:
         """A corrupt cache costs its partition a restore, and nothing else."""
+        self._in_turn = self.phase_of(partition)
         try:
             work()  # type: ignore[operator]  # bound methods and partials alike
         except CacheCorruptFault:
             # The next claim meets the corruption again, and wipes.
             self.owners.pop(partition).abandon()
+        except LogDamagedFault as fault:
+            self._stop_damaged(partition, fault)
+
+    def _stop_damaged(self, partition: int, fault: LogDamagedFault) -> None:
+        self.damaged[partition] = str(fault)
+        self.owners.pop(partition).abandon()
 
     def _bury(self) -> None:
         for partition, owner in list(self.owners.items()):
@@ -175,6 +241,9 @@ class OwnerProcess:
     def _next_wake_ms(self) -> int:
         wake = IDLE_MS if not self.ingress.held else 20
         for owner in self.owners.values():
+            if owner.turns is None:
+                wake = min(wake, 5)
+                continue
             # The owner's own answer is capped at 100 ms; where it names no moment we may sleep longer.
             # While a commit is under way its result is news that wakes us by itself.
             asked = 100 if owner.status is OwnerStatus.FENCING else owner.next_wake_ms()
@@ -197,7 +266,7 @@ class OwnerProcess:
             raise Violation(
                 f"I12: activity {call.scheduled} of {call.instance_id} ran under an owner not live"
             )
-        times = 2 if self._faults.hit("activity twice") else 1
+        times = 2 if self._faults.hit("activity twice", self.phase_of(partition)) else 1
         for _ in range(times):
             due_ms = self._broker.now_ms + self._faults.between(1, 2_000)
             self._broker.at(due_ms, partial(self._finish_activity, call, partition))
@@ -205,7 +274,7 @@ class OwnerProcess:
     def _finish_activity(self, call: RunActivity, partition: int) -> None:
         if self.is_dead:
             return
-        self.executed += 1
+        self._broker.executed.append((call.call_id, call.attempt))
         outcome = run_attempt(self._registry.activities[call.name], call)
         value = avro.encode_command(result_of(call, outcome))
         self.log.append_from_thread(Append(partition, call.instance_id.encode(), value))

@@ -1,7 +1,5 @@
 """Derives a partition's history again from its whole inbox, by an owner nothing befalls. Appends nothing."""
 
-import random
-
 from typing_extensions import override
 
 from engine.codec.topics import CHECKPOINT_KEY
@@ -34,7 +32,7 @@ def derive_again(broker: MemoryBroker, partition: int, registry: Registry) -> di
     for record in broker.inbox_journal[partition]:
         again.inbox[partition].records.append(record)
         again.inbox[partition].end = record.offset + 1
-    faults = Faults(random.Random(0), {})
+    faults = Faults("none", {})
     log = MuteLog(again, "again", faults)
     context = OwnerContext(
         registry=registry, settings=OwnerSettings(), run_activity=lambda *_: None, exam=Exam()

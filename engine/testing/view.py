@@ -55,9 +55,25 @@ class View:
                 return status, None if last.output is None else msgspec.json.decode(last.output.data)
         return None
 
+    def stalled(self) -> list[tuple[str, str]]:
+        """(instance, run) of all that stand still until somebody mends something."""
+        found = []
+        for instance_id, runs in self.runs.items():
+            for run_id, events in runs.items():
+                kinds = [type(recorded.event) for recorded in events.values()]
+                is_stalled = kinds.count(ev.InstanceStalled) > kinds.count(ev.InstanceUnstalled)
+                if is_stalled and kinds[-1] not in ev.TERMINAL_EVENTS:
+                    found.append((instance_id, run_id))
+        return found
+
     def is_known(self, instance_id: str) -> bool:
         """Whether there is anything of it."""
         return bool(self.runs.get(instance_id))
+
+    def checkpoint_of(self, partition: int) -> Checkpoint | None:
+        """The newest one."""
+        self.catch_up()
+        return self.checkpoints[partition]
 
     def is_taken(self, partition: int, source: Record) -> bool:
         """Whether the partition has committed what the record of `commands` caused."""

@@ -1,7 +1,5 @@
 """The memory broker as the log suite wants it: without faults, its time passing while somebody polls."""
 
-import random
-
 from engine.partition.ports import Log, Record
 from engine.testing.faults import Faults
 from engine.testing.memory_broker import MemoryBroker
@@ -13,7 +11,7 @@ class MemoryHarness:
 
     def __init__(self) -> None:
         self._broker = MemoryBroker(partitions=2)
-        self._faults = Faults(random.Random(1), {})
+        self._faults = Faults("none", {})
 
     def open_log(self, member: str) -> Log:
         """As a starting process would."""

@@ -1,4 +1,8 @@
-"""Planted bugs, one each: what the simulator must notice, or its silence about the engine means nothing."""
+"""Planted bugs, one each: what the simulator must notice, or its silence about the engine means nothing.
+
+Each says what it breaks: an invariant, or an assertion of the engine itself. It counts as noticed only where
+the complaint begins with the same.
+"""
 
 import itertools
 import time
@@ -9,17 +13,25 @@ from unittest import mock
 
 import msgspec
 
-from engine.core import decide, turn
+from engine.codec import avro
+from engine.core import apply as apply_module
+from engine.core import decide, limits, turn
+from engine.core.awaiting import Mailbox
 from engine.core.execution import Execution
 from engine.model import commands as cm
+from engine.model import effects as ef
 from engine.model import events as ev
 from engine.partition import owner as owner_module
 from engine.partition import restore as restore_module
 from engine.partition import torn as torn_module
+from engine.partition import turns as turns_module
 from engine.partition.batch import Batch
+from engine.partition.careful import Care
+from engine.partition.ingress import Ingress
 from engine.partition.marks import Marks, Verdict
 from engine.partition.outbox import Outbox
 from engine.partition.owner import Owner
+from engine.partition.ports import Append
 from engine.partition.seats import Seats
 from engine.partition.timers import BrokerClock
 from engine.partition.turns import Turns
@@ -200,6 +212,27 @@ def _checkpoint_ahead() -> Patch:
     return _replace(Turns, "checkpoint", make)
 
 
+def _checkpoint_ahead_of_the_outbox() -> Patch:
+    """What was numbered counts as arrived; the next owner has nothing to send again."""
+
+    def make(marks: Any) -> Any:
+        return lambda self: tuple(_with(mark, acknowledged=mark.assigned) for mark in marks(self))
+
+    def drop(unsent: Any) -> Any:
+        return lambda records: []
+
+    return _both(_replace(Outbox, "marks", make), _replace(owner_module, "unsent", drop))
+
+
+def _checkpoint_lags() -> Patch:
+    def make(checkpoint: Any) -> Any:
+        return lambda self, last, batch: _with(
+            checkpoint(self, last, batch), offset=max(last.offset, self.next_offset - 2)
+        )
+
+    return _replace(Turns, "checkpoint", make)
+
+
 def _checkpoint_behind() -> Patch:
     def make(begin: Any) -> Any:
         def late(self: Turns, checkpoint: Any) -> None:
@@ -342,38 +375,235 @@ def _stub_lost_on_reuse() -> Patch:
     return _replace(Batch, "store_changes", make)
 
 
-MUTANTS: dict[str, Callable[[], Patch]] = {
-    "no source dedup": _no_source_dedup,
-    "source gap ignored": _gap_ignored,
-    "no channel dedup": _no_channel_dedup,
-    "channel gap ignored": _channel_gap_ignored,
-    "cache before log": _cache_before_log,
-    "torn records taken in": _torn_taken_in,
-    "torn records not put back": _torn_not_put_back,
-    "torn runs put back in part": _torn_only_put_back,
-    "history's clock believed": _history_clock_believed,
-    "new run inherits the old one's time": _new_run_inherits_time,
-    "stub lost on reuse": _stub_lost_on_reuse,
-    "call id ignored": _call_id_ignored,
-    "attempt ignored": _attempt_ignored,
-    "timer fires early": _fires_early,
-    "stale timer fires": _stale_timer_fires,
-    "wall clock in a turn": _wall_clock_in_a_turn,
-    "outbox sent before commit": _outbox_before_commit,
-    "checkpoint one ahead": _checkpoint_ahead,
-    "marks forgotten at a claim": _checkpoint_behind,
-    "fence ignored": _fence_ignored,
-    "dirty executions evicted": _dirty_evicted,
-    "purge leaves a key": _purge_leaves_a_key,
-    "doubt taken for done": _doubt_taken_for_done,
-    "activities before the fence": _activity_before_the_fence,
-    "failed outbox never resent": _outbox_never_resent,
-    "saved events lost": _saved_events_lost,
-    "held events reversed": _held_in_reverse,
-    "stale store believed": _stale_store_believed,
-}
+def _ignore(target: object, name: str) -> Patch:
+    return mock.patch.object(target, name, return_value=None)
 
-# Bugs that need a rare meeting of faults are looked for where those are common.
-FOCUS: dict[str, tuple[str, ...]] = {
-    "torn runs put back in part": ("commit torn", "crash", "store deleted", "store stale", "compaction"),
+
+def _event_left_out() -> Patch:
+    def make(add: Any) -> Any:
+        def sloppy(self: Batch, events: Any, sequence: int, record: Any) -> None:
+            if avro.kind_of(record[1]) == "CustomStatusSet":
+                return
+            add(self, events, sequence, record)
+
+        return sloppy
+
+    return _replace(Batch, "add_event", make)
+
+
+def _activities_not_begun_again() -> Patch:
+    def make(effects: Any) -> Any:
+        return lambda state: [each for each in effects(state) if not isinstance(each, ef.RunActivity)]
+
+    return _replace(turns_module, "open_effects", make)
+
+
+def _timers_not_armed_again() -> Patch:
+    def make(effects: Any) -> Any:
+        return lambda state: [each for each in effects(state) if isinstance(each, ef.RunActivity)]
+
+    return _replace(turns_module, "open_effects", make)
+
+
+def _equal_events_merged() -> Patch:
+    def make(offer: Any) -> Any:
+        def merging(self: Mailbox, name: str, data: Any) -> Any:
+            queue = self._unconsumed.get(name.casefold())
+            if queue and queue[-1][1] == data:
+                return None
+            return offer(self, name, data)
+
+        return merging
+
+    return _replace(Mailbox, "offer", make)
+
+
+def _status_not_shown() -> Patch:
+    return mock.patch.dict(apply_module._APPLIERS, {ev.CustomStatusSet: lambda state, recorded: None})
+
+
+def _suspension_not_shown() -> Patch:
+    return mock.patch.dict(apply_module._APPLIERS, {ev.InstanceSuspended: lambda state, recorded: None})
+
+
+def _inbox_not_verified() -> Patch:
+    return _ignore(owner_module, "verify")
+
+
+def _sum_not_compared() -> Patch:
+    return _ignore(restore_module._Restore, "_verify")
+
+
+def _never_quarantined() -> Patch:
+    return mock.patch.object(owner_module, "poison_offset", return_value=None)
+
+
+def _watchdog_through_the_inbox() -> Patch:
+    """The verdict on a crash pill as an input like any other: it comes behind the record that kills."""
+
+    def make(begin: Any) -> Any:
+        def detour(self: Owner, wall_clock_ms: int) -> Any:
+            restored = begin(self, wall_clock_ms)
+            poison, self._poison = self._poison, None
+            if poison is not None:
+                instance_id = poison.key.decode("utf-8", "replace")
+                verdict = avro.encode_command(cm.TerminateInstance(instance_id=instance_id))
+                self._log.append(Append(self.claim.partition, poison.key, verdict))
+            return restored
+
+        return detour
+
+    return _replace(Owner, "open", make)
+
+
+def _never_careful() -> Patch:
+    return mock.patch.object(Care, "applies_to", return_value=False)
+
+
+def _bound_of_uncommitted_ignored() -> Patch:
+    return mock.patch.object(Owner, "_room", return_value=1_000_000)
+
+
+def _executions_kept() -> Patch:
+    return _ignore(Seats, "_evict")
+
+
+def _purge_at_once() -> Patch:
+    def make(purge: Any) -> Any:
+        return lambda self, progress, count_max: purge(self, progress, 1_000_000)
+
+    return _replace(Batch, "purge", make)
+
+
+def _oversize_taken() -> Patch:
+    return mock.patch.object(limits, "RECORD_BYTES_MAX", 10_000_000)
+
+
+def _refusal_says_nothing() -> Patch:
+    def make(refusal: Any) -> Any:
+        return lambda self, record, reason, detail: refusal(self, record, reason, "too large")
+
+    return _replace(Ingress, "_refusal", make)
+
+
+def _stall_not_on_record() -> Patch:
+    def make(defer: Any) -> Any:
+        def silent(self: Any, state: Any, stall: Any) -> Any:
+            state.stall = stall[0]
+            return self.turn
+
+        return silent
+
+    return _replace(turn._TurnTaker, "_defer", make)
+
+
+def _ingress_forgets_a_failure() -> Patch:
+    def make(done: Any) -> Any:
+        def hopeful(self: Ingress, sent: Any, target: int, outcome: Any) -> None:
+            done(self, sent, target, outcome)
+            self._has_failed = False
+            sent.is_done = True
+
+        return hopeful
+
+    return _replace(Ingress, "_done", make)
+
+
+def _dead_letter_lost() -> Patch:
+    return _ignore(Turns, "_dead_letter")
+
+
+def _terminal_twice() -> Patch:
+    """A run that ended can be raised events, for its seat is still in memory."""
+
+    def raise_event(seat: Any, command: Any, now_ms: int) -> Any:
+        if seat.state is not None:
+            return ev.EventRaised(name=command.name, data=command.data)
+        return decide._raise_event(seat, command, now_ms)
+
+    relaxed = mock.patch.object(apply_module, "next_phase", _lenient(apply_module.next_phase))
+    return _both(mock.patch.dict(decide._DECIDERS, {cm.RaiseEvent: raise_event}), relaxed)
+
+
+def _lenient(strict: Any) -> Any:
+    def next_phase(phase: Any, event: Any) -> Any:
+        return phase if type(event) is ev.EventRaised else strict(phase, event)
+
+    return next_phase
+
+
+def _claim_without_a_fence() -> Patch:
+    """A claim that takes the epochs as they are: whoever had them before still commits."""
+
+    def fence(self: MemoryBroker, partition: int) -> tuple[int, int]:
+        return self.epochs[partition][0], self.epochs[partition][1]
+
+    return mock.patch.object(MemoryBroker, "fence", fence)
+
+
+class Mutant(msgspec.Struct, frozen=True):
+    """How to plant the bug, what it breaks, and, where it needs a rare meeting of faults, which."""
+
+    breaks: str
+    plant: Callable[[], Patch]
+    focus: tuple[str, ...] = ()
+
+
+_TORN = ("commit torn", "crash", "store deleted", "store stale", "compaction")
+_PILLS = ("crash pill", "crash")
+_CHANGES = ("code changed", "crash")
+_CLOCKS = ("clock step", "leader moves", "crash")
+
+MUTANTS: dict[str, Mutant] = {
+    "no source dedup": Mutant("I1", _no_source_dedup),
+    "source gap ignored": Mutant("I1", _gap_ignored, ("append lost", "append late")),
+    "marks forgotten at a claim": Mutant("I1", _checkpoint_behind),
+    "dead letters lost": Mutant("I1", _dead_letter_lost),
+    "ingress forgets a failure": Mutant("I1", _ingress_forgets_a_failure),
+    "failed outbox never resent": Mutant("I1", _outbox_never_resent),
+    "purge leaves a key": Mutant("I2", _purge_leaves_a_key),
+    "event left out of a commit": Mutant("I2", _event_left_out),
+    "events after the end": Mutant("I2", _terminal_twice),
+    "torn runs put back in part": Mutant("I8", _torn_only_put_back, _TORN),
+    "result matched by position": Mutant("I3", _call_id_ignored, _CHANGES),
+    "attempt ignored": Mutant("I3", _attempt_ignored),
+    "activities not begun again": Mutant("I3", _activities_not_begun_again),
+    "saved events lost": Mutant("I4", _saved_events_lost),
+    "held events reversed": Mutant("I4", _held_in_reverse),
+    "equal events merged": Mutant("I4", _equal_events_merged),
+    "timer fires early": Mutant("I5", _fires_early),
+    "stale timer fires": Mutant("I5", _stale_timer_fires),
+    "timers not armed again": Mutant("I5", _timers_not_armed_again),
+    "wall clock in a turn": Mutant("I6", _wall_clock_in_a_turn),
+    "new run inherits the old one's time": Mutant("I6", _new_run_inherits_time, _CLOCKS),
+    "no channel dedup": Mutant("I6", _no_channel_dedup),
+    "channel gap ignored": Mutant("I6", _channel_gap_ignored),
+    "dirty executions evicted": Mutant("AssertionError", _dirty_evicted, ("commit slow",)),
+    "status not shown": Mutant("I7", _status_not_shown),
+    "suspension not shown": Mutant("I7", _suspension_not_shown),
+    "cache before log": Mutant("I8", _cache_before_log),
+    "stub lost on reuse": Mutant("I8", _stub_lost_on_reuse),
+    "stale store believed": Mutant("I8", _stale_store_believed),
+    "unbounded history read": Mutant("I8", _torn_taken_in, _TORN),
+    "torn records not put back": Mutant("I8", _torn_not_put_back, _TORN),
+    "inbox not verified": Mutant("I8", _inbox_not_verified, ("inbox tail lost",)),
+    "count and sum not compared": Mutant("I8", _sum_not_compared, ("history tail lost", "restart")),
+    "no epoch check": Mutant("I9", _fence_ignored),
+    "claim without a fence": Mutant("I9", _claim_without_a_fence),
+    "doubt taken for done": Mutant("I9", _doubt_taken_for_done),
+    "poison never quarantined": Mutant("I10", _never_quarantined, _PILLS),
+    "watchdog through the inbox": Mutant("I10", _watchdog_through_the_inbox, _PILLS),
+    "never careful": Mutant("I10", _never_careful, _PILLS),
+    "bound of uncommitted records ignored": Mutant("I11", _bound_of_uncommitted_ignored),
+    "executions never let go": Mutant("I11", _executions_kept),
+    "purge in one commit": Mutant("I11", _purge_at_once),
+    "oversize commands taken": Mutant("I11", _oversize_taken, ("oversize command",)),
+    "refusal without a reason": Mutant("I11", _refusal_says_nothing, ("oversize command",)),
+    "history's clock believed": Mutant("I11", _history_clock_believed, _CLOCKS),
+    "outbox sent before commit": Mutant("I12", _outbox_before_commit),
+    "activities before the fence": Mutant("I12", _activity_before_the_fence),
+    "checkpoint behind its effects": Mutant("I8", _checkpoint_lags),
+    "checkpoint one ahead": Mutant("I8", _checkpoint_ahead),
+    "checkpoint ahead of the outbox": Mutant("I1", _checkpoint_ahead_of_the_outbox),
+    "stall not on record": Mutant("I1", _stall_not_on_record, _CHANGES),
 }

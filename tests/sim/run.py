@@ -1,149 +1,123 @@
-"""`python -m tests.sim.run --seeds 0-2000 [--seed N] [--mutant NAME] [--systematic N]`: many seeds, or one.
+"""`make sim`: two thousand clusters under chaos, then each IO of a few failed in turn. Or `--seed`: just one.
 
-A failing seed prints the one line that repeats it, and the smallest plan found that still fails.
+A failing seed prints the one line that repeats it, and the line of the smallest plan found that still fails.
+The whole is refused where a kind of fault met no owner in one of its phases, or a checker saw nothing.
 """
 
 import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import nullcontext
 
-import msgspec
-
-from engine.testing.faults import RATES_MAX
-from engine.testing.simulation import Report, simulate
+from engine.testing.faults import DAMAGES, KINDS
 from engine.testing.world import Plan
-from tests.sim.mutants import FOCUS, MUTANTS
+from tests.sim.campaign import Outcome, Totals, cores, try_plan, try_plans
+from tests.sim.mutants import MUTANTS
+from tests.sim.planted import run_mutants
+from tests.sim.shrinking import command_of, shrink
+from tests.sim.systematic import strike_all
 
-SEEDS_PER_MUTANT = 500
-COUNTED = (
-    "virtual_ms",
-    "passes",
-    "crashes",
-    "commits",
-    "inbox_records",
-    "activities",
-    "torn",
-    "points",
-    "quarantines",
-)
-
-
-def failure_of(plan: Plan) -> BaseException | None:
-    """What goes wrong with this plan; whatever the engine raises is a finding too."""
-    try:
-        simulate(plan)
-    except Exception as error:
-        return error
-    return None
-
-
-def killed_by(mutant: str, seeds: range) -> tuple[int, BaseException] | None:
-    """The first seed that notices the planted bug, and by what."""
-    with MUTANTS[mutant]():
-        for seed in seeds:
-            error = failure_of(Plan(seed=seed, focus=FOCUS.get(mutant, ())))
-            if error is not None:
-                return seed, error
-    return None
-
-
-def points_until_untouched(seed: int, crash_points_max: int) -> Iterator[tuple[int, BaseException | None]]:
-    """Crashes at the k-th IO for k = 1, 2, 3 … until a run has fewer; else no fault at all."""
-    for crash_at in range(1, crash_points_max + 1):
-        plan = Plan(seed=seed, clients=2, crash_at=crash_at, is_quiet=True)
-        try:
-            report = simulate(plan)
-        except Exception as error:
-            yield crash_at, error
-            continue
-        yield crash_at, None
-        if report.crashes == 0:
-            return
-
-
-def shrink(plan: Plan) -> Plan:
-    """The plan with fewer kinds of faults, clients and less time, for as long as it still fails."""
-    best = plan
-    for kind in sorted(RATES_MAX):
-        smaller = msgspec.structs.replace(best, without=(*best.without, kind))
-        if failure_of(smaller) is not None:
-            best = smaller
-    for clients in range(1, best.clients):
-        smaller = msgspec.structs.replace(best, clients=clients)
-        if failure_of(smaller) is not None:
-            best = smaller
-            break
-    while best.chaos_ms > 500:
-        smaller = msgspec.structs.replace(best, chaos_ms=best.chaos_ms // 2)
-        if failure_of(smaller) is None:
-            break
-        best = smaller
-    return best
-
-
-def run_seeds(seeds: range, mutant: str | None, *, is_shrinking: bool) -> int:
-    """How many fail. Prints a line for each, and what all of them did."""
-    totals: Counter[str] = Counter()
-    failed = 0
-    began = time.monotonic()
-    with MUTANTS[mutant]() if mutant else nullcontext():
-        for seed in seeds:
-            try:
-                count(totals, simulate(Plan(seed=seed)))
-            except Exception as error:
-                failed += 1
-                option = f" --mutant '{mutant}'" if mutant else ""
-                what = f"{type(error).__name__}: {error!s:.400}"
-                print(f"python -m tests.sim.run --seed {seed}{option}  # {what}")
-                if is_shrinking:
-                    print(f"    smallest: {shrink(Plan(seed=seed))}")
-    print(f"{len(seeds)} seeds, {failed} failed, {time.monotonic() - began:.1f} s: {dict(totals)}")
-    return failed
-
-
-def count(totals: Counter[str], report: Report) -> None:
-    """Adds one run to what all runs did."""
-    for name in COUNTED:
-        totals[name] += getattr(report, name)
-    totals.update(report.checks)
-    totals.update(report.faults)
+SEEDS = "0-1999"
+SYSTEMATIC_SEEDS = "1-2"
+SHRUNK_MAX = 3
 
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", default="0-200")
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("--mutant", choices=sorted(MUTANTS))
-    parser.add_argument("--all-mutants", action="store_true")
-    parser.add_argument("--shrink", action="store_true")
-    parser.add_argument("--systematic", type=int, help="crash at each IO of this seed in turn")
-    options = parser.parse_args()
-    first, _, last = options.seeds.partition("-")
-    seeds = range(int(first), int(last or first) + 1)
+    options = _parser().parse_args()
     if options.all_mutants:
-        return _run_mutants()
-    if options.systematic is not None:
-        outcomes = list(points_until_untouched(options.systematic, 100_000))
-        found = [f"{at}: {error}" for at, error in outcomes if error is not None]
-        print("\n".join(found) or f"each of {len(outcomes)} crashes was survived")
-        return len(found)
+        return run_mutants(options.processes)
     if options.seed is not None:
-        seeds = range(options.seed, options.seed + 1)
-    return run_seeds(seeds, options.mutant, is_shrinking=options.shrink)
+        return _run_plan(_plan_of(options), options.mutant)
+    failures = _run_seeds(_range(options.seeds), options)
+    if options.systematic:
+        failures += _run_systematic(_range(options.systematic), options.processes)
+    return failures
 
 
-def _run_mutants() -> int:
-    survivors = 0
-    for name in MUTANTS:
-        killed = killed_by(name, range(SEEDS_PER_MUTANT))
-        survivors += killed is None
-        verdict = "SURVIVED" if killed is None else f"seed {killed[0]}: {killed[1]!s:.150}"
-        print(f"{name}: {verdict}", flush=True)
-    return survivors
+def _run_plan(plan: Plan, mutant: str | None) -> int:
+    with MUTANTS[mutant].plant() if mutant is not None else nullcontext():
+        outcome = try_plan(plan)
+    print(
+        outcome.report if outcome.report is not None else f"{command_of(plan, mutant)}  # {outcome.failure}"
+    )
+    return int(outcome.report is None)
+
+
+def _run_seeds(seeds: range, options: argparse.Namespace) -> int:
+    totals, began, failed = Totals(), time.monotonic(), 0
+    plans = (Plan(seed=seed) for seed in seeds)
+    for outcome in try_plans(plans, options.processes, options.mutant):
+        if outcome.report is not None:
+            totals.add(outcome.report)
+            continue
+        failed += 1
+        _tell(outcome, options.mutant, is_shrinking=failed <= SHRUNK_MAX and options.mutant is None)
+    print(f"{len(seeds)} seeds, {failed} failed, {time.monotonic() - began:.1f} s")
+    print(f"did: {dict(totals.counts)}\nchecked: {dict(totals.checks)}\nfaults by phase:\n{totals.table()}")
+    if options.seeds != SEEDS:
+        return failed
+    gaps = totals.gaps()
+    for gap in gaps:
+        print(f"not covered: {gap}")
+    return failed + len(gaps)
+
+
+def _run_systematic(seeds: range, processes: int) -> int:
+    runs: Counter[str] = Counter()
+    failed = 0
+    for kind, outcomes in strike_all(seeds, processes):
+        runs[kind] += len(outcomes)
+        for outcome in outcomes:
+            if outcome.report is None:
+                failed += 1
+                _tell(outcome, None, is_shrinking=False)
+    print(f"each IO of {len(seeds)} seeds failed in turn, {failed} runs failed: {dict(sorted(runs.items()))}")
+    return failed
+
+
+def _tell(outcome: Outcome, mutant: str | None, *, is_shrinking: bool) -> None:
+    print(f"{command_of(outcome.plan, mutant)}  # {outcome.failure}", flush=True)
+    if is_shrinking:
+        print(f"    smallest: {command_of(shrink(outcome.plan))}", flush=True)
+
+
+def _range(text: str) -> range:
+    first, _, last = text.partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+def _plan_of(options: argparse.Namespace) -> Plan:
+    kind, _, occasion = (options.strike or "").rpartition(":")
+    return Plan(
+        seed=options.seed,
+        clients=options.clients,
+        chaos_ms=options.chaos_ms,
+        strike=(kind, int(occasion)) if kind else None,
+        without=tuple(options.without),
+        focus=tuple(options.focus),
+        is_quiet=options.quiet,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    kinds = sorted((*KINDS, *DAMAGES))
+    parser.add_argument("--seeds", default=SEEDS, help=f"first-last, by default {SEEDS}")
+    parser.add_argument("--systematic", default=SYSTEMATIC_SEEDS, help="the seeds whose every IO fails once")
+    parser.add_argument("--processes", type=int, default=cores())
+    parser.add_argument("--all-mutants", action="store_true", help="plants each bug and looks who notices")
+    one = parser.add_argument_group("one plan")
+    one.add_argument("--seed", type=int)
+    one.add_argument("--clients", type=int, default=Plan(seed=0).clients)
+    one.add_argument("--chaos-ms", type=int, default=Plan(seed=0).chaos_ms)
+    one.add_argument("--strike", help="kind:occasion, and nothing else goes wrong")
+    one.add_argument("--without", action="append", default=[], choices=kinds)
+    one.add_argument("--focus", action="append", default=[], choices=kinds)
+    one.add_argument("--quiet", action="store_true", help="nothing goes wrong")
+    one.add_argument("--mutant", choices=sorted(MUTANTS), help="with this bug planted")
+    return parser
 
 
 if __name__ == "__main__":

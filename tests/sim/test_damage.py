@@ -1,7 +1,5 @@
 """A log that lost what it had acknowledged: the owner stops loudly and never shows less."""
 
-import random
-
 import pytest
 
 from engine.errors import LogDamagedFault
@@ -36,9 +34,9 @@ def busiest(world: World) -> int:
 
 
 def claim_anew(world: World, partition: int, store: MemoryStore) -> Owner:
-    log = MemoryLog(world.broker, "next", Faults(random.Random(1), {}))
+    log = MemoryLog(world.broker, "next", Faults("none", {}))
     context = OwnerContext(
-        registry=world.registry, settings=OwnerSettings(), run_activity=lambda *_: None, exam=Exam()
+        registry=world.codes[0].registry, settings=OwnerSettings(), run_activity=lambda *_: None, exam=Exam()
     )
     owner = Owner(log.claim(partition), log, store, SimulatedClock(world.broker, 0), context)
     owner.open(world.broker.now_ms)

@@ -1,37 +1,58 @@
-"""A slice of the simulator for every commit: whole clusters under chaos, and a crash at each IO in turn."""
-
-from collections import Counter
+"""A slice of the simulator for every commit: whole clusters under chaos, and a failure of each IO in turn."""
 
 import pytest
 
-from engine.testing.faults import RATES_MAX
 from engine.testing.simulation import simulate
 from engine.testing.world import Plan
-from tests.sim.run import count, points_until_untouched
+from tests.sim.campaign import Totals, try_plans
+from tests.sim.systematic import until_untouched
 
-SEEDS = 100
+SEEDS = 60
+# What a slice is too small to meet everywhere; `make sim` asks for all of it.
+RARE = ("while stopping", "while fencing", "while catching up", "while unowned", "tail lost", "re-created")
 
 
-def test_a_hundred_clusters_under_chaos_break_no_invariant() -> None:
-    totals: Counter[str] = Counter()
-    for seed in range(SEEDS):
-        count(totals, simulate(Plan(seed=seed)))
+def test_clusters_under_chaos_break_no_invariant() -> None:
+    totals = Totals()
+    plans = [Plan(seed=seed) for seed in range(SEEDS)]
+    failures = []
+    for outcome in try_plans(plans, processes=1):
+        if outcome.report is None:
+            failures.append((outcome.plan.seed, outcome.failure))
+        else:
+            totals.add(outcome.report)
 
+    assert failures == []
     # Passing because nothing happened would be worse than failing.
-    assert totals["commits"] > 20 * SEEDS
-    assert totals["activities"] > 5 * SEEDS
-    assert totals["crashes"] > SEEDS // 2
-    assert totals["torn"] > SEEDS // 20
-    assert [kind for kind in RATES_MAX if not totals[kind]] == []
+    assert totals.counts["commits"] > 20 * SEEDS
+    assert totals.counts["activities"] > 5 * SEEDS
+    assert totals.counts["crashes"] > SEEDS // 2
+    assert totals.counts["torn"] > 0
+    assert [gap for gap in totals.gaps() if not any(rare in gap for rare in RARE)] == []
 
 
 def test_a_seed_gives_the_same_run_every_time() -> None:
     assert simulate(Plan(seed=7)) == simulate(Plan(seed=7))
 
 
-@pytest.mark.parametrize("seed", [1])
-def test_a_crash_at_any_io_is_survived(seed: int) -> None:
-    outcomes = list(points_until_untouched(seed, crash_points_max=60))
+def test_a_kind_of_fault_left_out_leaves_the_others_as_they_were() -> None:
+    plan = Plan(seed=13, chaos_ms=1)
 
-    assert [(at, error) for at, error in outcomes if error is not None] == []
-    assert len(outcomes) >= 60
+    assert simulate(plan).met == simulate(Plan(seed=13, chaos_ms=1, without=("commit torn",))).met
+
+
+@pytest.mark.parametrize("kind", ["crash", "commit torn", "append ack lost"])
+def test_a_failure_of_any_io_is_survived(kind: str) -> None:
+    outcomes = list(until_untouched(1, kind, occasions_max=25))
+
+    assert [each.failure for each in outcomes if each.report is None] == []
+    assert len(outcomes) == 25
+
+
+def test_counting_through_the_failures_ends_with_a_run_that_none_has_touched() -> None:
+    outcomes = list(until_untouched(2, "claim fails"))
+
+    assert [each.failure for each in outcomes if each.report is None] == []
+    met = [each.report.met for each in outcomes if each.report is not None]
+    assert met[-1] == {}
+    assert all(met[:-1])
