@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 
 from engine.codec.topics import CHECKPOINT_KEY
-from engine.testing.faults import DAMAGES, INGRESS, KINDS, LIVE, Faults
+from engine.testing.faults import DAMAGES, FENCING, INGRESS, KINDS, LIVE, Faults
 from engine.testing.machine import DRIFT_PER_MILLE_MAX, JUMP_MS_MAX
 from engine.testing.memory_broker import MemoryBroker
 from engine.testing.owner_process import OwnerProcess
@@ -168,12 +168,19 @@ class Chaos:
     # --- damage ---
 
     def _lose_tail(self, partition: int, name: str) -> None:
-        self.damaged_partition = partition
+        self._damage(partition)
         checkpoint = self._world.view.checkpoint_of(partition)
         topic = (self.broker.inbox if name == "inbox" else self.broker.history)[partition]
         self.broker.lose_tail(name, partition, self._rng.randint(1, TAIL_RECORDS_MAX))
         if name == "inbox" and checkpoint is not None and checkpoint.offset >= topic.end:
-            self.damaged_offset = checkpoint.offset
+            # A claim that has compared the record already, and follows the inbox only now, would not see that
+            # others came in its place: the price of comparing once. Every other owner must.
+            phases = {p.phase_of(partition) for p in self._world.processes if p is not None}
+            self.damaged_offset = -1 if FENCING in phases else checkpoint.offset
+
+    def _damage(self, partition: int) -> None:
+        self.damaged_partition = partition
+        self._world.view.is_stale = True
 
     def _lose_inbox_tail(self, partition: int) -> None:
         self._lose_tail(partition, "inbox")
@@ -182,11 +189,11 @@ class Chaos:
         self._lose_tail(partition, "history")
 
     def _recreate_inbox(self, partition: int) -> None:
-        self.damaged_partition = partition
+        self._damage(partition)
         self.broker.recreate("inbox")
 
     def _recreate_history(self, partition: int) -> None:
-        self.damaged_partition = partition
+        self._damage(partition)
         self.broker.recreate("history")
 
 

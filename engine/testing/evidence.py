@@ -54,6 +54,16 @@ class Evidence:
         return Counter((r.inbox_offset, run[0]) for run, events in self.runs.items() for r in events)
 
     @cached_property
+    def unstalled(self) -> set[tuple[int, str]]:
+        """Where stalls ended: (the offset it was done at, instance). What was deferred follows there."""
+        return {
+            (recorded.inbox_offset, run[0])
+            for run, events in self.runs.items()
+            for recorded in events
+            if isinstance(recorded.event, ev.InstanceUnstalled)
+        }
+
+    @cached_property
     def carried(self) -> dict[tuple[int, int], set[tuple[int, str]]]:
         """Where in the inbox a record of `commands` has landed, each time: (offset, instance)."""
         found: dict[tuple[int, int], set[tuple[int, str]]] = {}

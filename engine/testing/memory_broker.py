@@ -174,7 +174,7 @@ class MemoryBroker:
         for name, value in append.headers:
             source = parse_source(value) if name == FROM_HEADER else None
             if isinstance(source, ChannelSource):
-                key = out_key(self.identity.inbox_topic_id, append.partition, source.number)
+                key = out_key(source.topic_id, append.partition, source.number)
                 if key not in self.out_keys[source.partition]:
                     raise Violation(
                         f"I12: {key!r} of partition {source.partition} was sent before its commit"

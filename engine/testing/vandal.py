@@ -14,6 +14,9 @@ from engine.model.failure import Payload
 from engine.testing import programs
 from engine.testing.memory_broker import MemoryBroker
 
+# More than the limit, whatever the engine takes for it.
+OVERSIZE_BYTES = 900_001
+
 _KEYS = (b"", b"\xff\xfe", b"w0", b"w1", b"~checkpoint", b"w0|x|1")
 
 
@@ -34,7 +37,7 @@ class Vandal:
         """A payload over its limit, or a record over the record's."""
         big = Payload(b"x" * (limits.PAYLOAD_BYTES_MAX + 1))
         start = cm.StartInstance(instance_id="w0", workflow=programs.WORKFLOW, input=big)
-        self._publish(self._rng.choice((avro.encode_command(start), bytes(limits.RECORD_BYTES_MAX + 1))))
+        self._publish(self._rng.choice((avro.encode_command(start), bytes(OVERSIZE_BYTES))))
 
     def undecodable_record(self, partition: int) -> None:
         """Into the inbox: a newer engine's, or a broken one's."""

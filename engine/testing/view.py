@@ -22,6 +22,8 @@ class View:
     """All partitions, whole commits at a time."""
 
     def __init__(self, broker: MemoryBroker) -> None:
+        # Set where the log has lost what this reader has seen: then it is no witness any more.
+        self.is_stale = False
         self._broker = broker
         count = broker.identity.partitions
         self.runs: dict[str, dict[str, dict[int, ev.Recorded]]] = {}

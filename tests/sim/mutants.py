@@ -563,7 +563,7 @@ MUTANTS: dict[str, Mutant] = {
     "failed outbox never resent": Mutant("I1", _outbox_never_resent),
     "purge leaves a key": Mutant("I2", _purge_leaves_a_key),
     "event left out of a commit": Mutant("I2", _event_left_out),
-    "events after the end": Mutant("I2", _terminal_twice),
+    "events after the end": Mutant("I6", _terminal_twice, ("commit slow",)),
     "torn runs put back in part": Mutant("I8", _torn_only_put_back, _TORN),
     "result matched by position": Mutant("I3", _call_id_ignored, _CHANGES),
     "attempt ignored": Mutant("I3", _attempt_ignored),
