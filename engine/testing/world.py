@@ -133,10 +133,16 @@ class World:
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether every client is served and nothing is left to be done."""
-        return all(client.is_done for client in self.clients) and all(
-            self.is_drained(partition) for partition in self.broker.owner_of
-        )
+        """Whether every client is served and nothing is left to be done or waited for."""
+        if not all(client.is_done for client in self.clients):
+            return False
+        for partition in self.broker.owner_of:
+            process = self.process_of(partition)
+            if process is None or not self.is_drained(partition):
+                return False
+            if any(seat.is_live for seat in process.owners[partition].turns.seats):
+                return False
+        return True
 
     def is_drained(self, partition: int) -> bool:
         """Whether its owner has nothing left to do."""
@@ -148,8 +154,6 @@ class World:
         if checkpoint is None or checkpoint.offset + 1 < broker.inbox[partition].end:
             return False
         if checkpoint.purges or any(m.assigned != m.acknowledged for m in checkpoint.outbox):
-            return False
-        if any(seat.is_live for seat in owner.turns.seats):
             return False
         return all(broker.commands[p].end <= offset for p, (offset, _) in broker.group_offsets.items())
 
