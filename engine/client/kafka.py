@@ -1,6 +1,5 @@
 """A client's connection to Kafka. It belongs to no group, and writes to no topic but `commands`."""
 
-import time
 from collections.abc import Iterator
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
@@ -11,13 +10,12 @@ from engine.client.errors import UnreachableError, faults_made_public
 from engine.client.publisher import Publisher
 from engine.codec.topics import topics_of
 from engine.errors import ConfigurationError
-from engine.kafka.errors import PASSING_CODES, error_of, fault_of
+from engine.kafka.errors import fault_of
+from engine.kafka.offsets import list_offsets
 from engine.kafka.reader import BATCH_RECORDS, message_is_good, read_range, reading_consumer, record_of
 from engine.kafka.settings import KafkaSettings, check_properties
-from engine.kafka.topics import refresh_leaders, unreachable
+from engine.kafka.topics import unreachable
 from engine.partition.ports import Record
-
-PASSING_S = 0.05
 
 
 class KafkaConnection:
@@ -82,26 +80,12 @@ class KafkaConnection:
 
     def _offsets(self, topic: str, spec: OffsetSpec) -> dict[int, int]:
         """By partition. Read committed: the end is then where the first open transaction begins."""
-        deadline = time.monotonic() + self._settings.request_timeout_ms / 1000
-        while True:
-            try:
-                return self._ask_offsets(topic, spec)
-            except KafkaException as problem:
-                # A leader that was just chosen, as of a topic that was just made, is refused a few times.
-                passes = error_of(problem).code() in PASSING_CODES
-                if not passes or time.monotonic() > deadline:
-                    raise UnreachableError(str(fault_of(problem, f"list offsets of {topic}"))) from problem
-                refresh_leaders(self._admin, topic, self._settings.request_timeout_ms / 1000)
-                time.sleep(PASSING_S)
-
-    def _ask_offsets(self, topic: str, spec: OffsetSpec) -> dict[int, int]:
-        places = {TopicPartition(topic, partition): spec for partition in range(self._partitions[topic])}
-        futures = self._admin.list_offsets(
-            places,
-            isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=self._settings.request_timeout_ms / 1000,
-        )
-        return {place.partition: future.result().offset for place, future in futures.items()}
+        asked = dict.fromkeys(range(self._partitions[topic]), spec)
+        isolation, timeout_ms = IsolationLevel.READ_COMMITTED, self._settings.request_timeout_ms
+        try:
+            return list_offsets(self._admin, topic, asked, isolation, timeout_ms)
+        except KafkaException as problem:
+            raise UnreachableError(str(fault_of(problem, f"list offsets of {topic}"))) from problem
 
     def _read(self, topic: str, partition: int, start: int) -> Iterator[list[Record]]:
         earliest = self._offsets(topic, OffsetSpec.earliest())[partition]  # type: ignore[no-untyped-call]

@@ -21,8 +21,9 @@ from engine.kafka.appender import KafkaAppender, ResultAppender
 from engine.kafka.commits import MESSAGE_BYTES_MAX, CommitTopics, Transactions
 from engine.kafka.errors import fault_of
 from engine.kafka.membership import Membership
+from engine.kafka.offsets import list_offsets
 from engine.kafka.settings import KafkaSettings
-from engine.kafka.topics import TopicAdmin, refresh_leaders
+from engine.kafka.topics import TopicAdmin
 from engine.partition.ports import (
     Append,
     Appended,
@@ -115,20 +116,15 @@ class KafkaLog:
 
         Read uncommitted, for an open transaction must not hide what is behind it.
         """
-        place = TopicPartition(topic, partition)
-        found = []
+        start, end = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
         try:
-            for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):  # type: ignore[no-untyped-call]
-                futures = self._admin.list_offsets(
-                    {place: spec},
-                    isolation_level=IsolationLevel.READ_UNCOMMITTED,
-                    request_timeout=self._settings.request_timeout_ms / 1000,
-                )
-                found.append(futures[place].result().offset)
+            return self._offset(topic, partition, start), self._offset(topic, partition, end)
         except KafkaException as problem:
-            refresh_leaders(self._admin, topic, self._settings.request_timeout_ms / 1000)
             raise fault_of(problem, f"list offsets of {topic}/{partition}") from problem
-        return found[0], found[1]
+
+    def _offset(self, topic: str, partition: int, spec: OffsetSpec) -> int:
+        isolation, timeout_ms = IsolationLevel.READ_UNCOMMITTED, self._settings.request_timeout_ms
+        return list_offsets(self._admin, topic, {partition: spec}, isolation, timeout_ms)[partition]
 
     def release(self, claim: Claim) -> None:
         """See the port."""

@@ -1,0 +1,36 @@
+"""Where partitions begin and end. Asks again where a change of leaders is in the way."""
+
+import time
+
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
+
+from engine.kafka.errors import PASSING_CODES, error_of
+from engine.kafka.topics import refresh_leaders
+
+PASSING_S = 0.05
+
+
+def list_offsets(
+    admin: AdminClient,
+    topic: str,
+    asked: dict[int, OffsetSpec],
+    isolation: IsolationLevel,
+    timeout_ms: int,
+) -> dict[int, int]:
+    """The offsets that are `asked` for, by partition. Raises KafkaException when the time is over."""
+    timeout = timeout_ms / 1000
+    deadline = time.monotonic() + timeout
+    places = {TopicPartition(topic, partition): spec for partition, spec in asked.items()}
+    while True:
+        try:
+            futures = admin.list_offsets(places, isolation_level=isolation, request_timeout=timeout)
+            return {place.partition: future.result().offset for place, future in futures.items()}
+        except KafkaException as problem:
+            if error_of(problem).code() not in PASSING_CODES or time.monotonic() > deadline:
+                raise
+        # A leader that was just chosen, as of a topic that was just made, is refused a few times. And the
+        # client names the leader's epoch that it remembers, and after FENCED_LEADER_EPOCH looks for no newer
+        # one: without this it would be refused until its metadata expires, in five minutes.
+        refresh_leaders(admin, topic, timeout)
+        time.sleep(PASSING_S)

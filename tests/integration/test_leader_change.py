@@ -1,0 +1,70 @@
+"""A leader that the controller took for dead leads again, in a new epoch: nobody may stay behind for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from engine.client import WorkflowClient
+from engine.kafka.log import KafkaLog
+from engine.kafka.settings import KafkaSettings
+from ops.kafka.broker import BrokerOptions, KafkaBroker
+from ops.kafka.cluster import KafkaCluster
+from tests.integration.auditor import PATIENCE_SECONDS
+
+APP = "leaders"
+SESSION_SECONDS = 1.0
+SESSION = {"broker.session.timeout.ms": "1000", "broker.heartbeat.interval.ms": "200"}
+
+
+@pytest.fixture
+def broker(kafka_distribution: object, tmp_path: Path) -> Iterator[KafkaBroker]:
+    cluster = KafkaCluster(tmp_path, options=BrokerOptions(settings=SESSION))
+    try:
+        cluster.start()
+        yield cluster.brokers[0]
+    finally:
+        cluster.kill()
+
+
+def is_behind(client: AdminClient) -> bool:
+    """Whether this client, which looks for nothing by itself, names an epoch that is over."""
+    place = TopicPartition(f"wf.{APP}.history", 0)
+    try:
+        client.list_offsets({place: OffsetSpec.latest()})[place].result(PATIENCE_SECONDS)
+    except KafkaException as problem:
+        return problem.args[0].code() == KafkaError.FENCED_LEADER_EPOCH
+    return False
+
+
+def end_the_leaders_epoch(broker: KafkaBroker, witness: AdminClient) -> None:
+    """Stops the broker, which is its own controller, until that finds the session over."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    assert not is_behind(witness)
+    while not is_behind(witness):
+        assert time.monotonic() < deadline, "expected a new leader epoch, but the broker kept its session"
+        os.kill(broker.pid or 0, signal.SIGSTOP)
+        # All that would tell is stopped as well.
+        time.sleep(2 * SESSION_SECONDS)
+        os.kill(broker.pid or 0, signal.SIGCONT)
+
+
+def test_claims_and_clients_follow_a_leader_into_its_new_epoch(broker: KafkaBroker) -> None:
+    servers = broker.bootstrap_servers
+    log = KafkaLog(KafkaSettings(bootstrap_servers=servers, app=APP, partitions=1, is_dev=True))
+    with WorkflowClient.kafka(bootstrap_servers=servers, app=APP) as client:
+        log.release(log.claim(0))
+        assert client.list_workflow_instances() == []
+
+        end_the_leaders_epoch(broker, AdminClient({"bootstrap.servers": servers}))
+
+        log.release(log.claim(0))
+        assert client.list_workflow_instances() == []
+    log.close()
