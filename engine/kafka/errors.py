@@ -52,6 +52,11 @@ def error_of(problem: KafkaException | KafkaError) -> KafkaError:
     return error if isinstance(error, KafkaError) else KafkaError(KafkaError._FAIL, str(problem))
 
 
+def is_final(error: KafkaError) -> bool:
+    """Whether librdkafka has given up the client that says so: it will never work again."""
+    return error.fatal() or error.code() == KafkaError._FATAL
+
+
 def fault_of(problem: KafkaException | KafkaError, doing: str) -> EngineError:
     """The exception that names what the caller does next."""
     error = error_of(problem)

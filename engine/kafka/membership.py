@@ -5,27 +5,70 @@ partitions at once; one that stays away loses them after the session timeout.
 """
 
 import logging
+import threading
 import time
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from engine.errors import FencedFault
+from engine.kafka.errors import is_final
 from engine.kafka.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 
 LEAVE_SECONDS = 2.0
+REJOIN_SECONDS = 30.0
+
+
+class Comeback:
+    """When a member whose consumer librdkafka gave up may join again under its id.
+
+    An offset commit that crosses with the member's own rejoining, after a session that was over, is answered
+    as if a rival had taken the id, and that ends the consumer for good. A member that comes again is safe: a
+    rival is fenced by it, and comes again too. Whoever is fenced twice in short time has one, and goes.
+    """
+
+    def __init__(self) -> None:
+        self._fenced_at: float | None = None
+
+    def judge(self, error: KafkaError) -> None:
+        """Raises FencedFault where another process has the id."""
+        now = time.monotonic()
+        if self._fenced_at is not None and now - self._fenced_at < REJOIN_SECONDS:
+            message = f"this worker is no member of its group any more, for another has its id: {error.str()}"
+            raise FencedFault(message)
+        self._fenced_at = now
+        log.warning("this worker's membership is over, it joins again: %s", error.str())
+
+
+def close_aside(consumer: Consumer) -> None:
+    """Closes a consumer of no more use, which may take long, without anybody's waiting."""
+    threading.Thread(target=_close, args=(consumer,), daemon=True).start()
+
+
+def _close(consumer: Consumer) -> None:
+    try:
+        consumer.close()
+    except KafkaException as problem:
+        log.debug("a consumer was not closed: %s", problem)
 
 
 class Membership:
     """This process in the group of owners. One thread uses it."""
 
     def __init__(self, settings: KafkaSettings, topic: str, group: str) -> None:
+        self._settings = settings
         self._topic = topic
+        self._group = group
         self._mine: set[int] = set()
-        self._consumer = Consumer(
+        self._comeback = Comeback()
+        self._consumer = self._join()
+
+    def _join(self) -> Consumer:
+        settings = self._settings
+        consumer = Consumer(
             settings.client(
-                group_id=group,
+                group_id=self._group,
                 group_instance_id=settings.member,
                 group_protocol="classic",
                 partition_assignment_strategy="cooperative-sticky",
@@ -39,18 +82,21 @@ class Membership:
                 queued_min_messages=1,
             )
         )
-        self._consumer.subscribe(
-            [topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+        consumer.subscribe(
+            [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
+        return consumer
 
     def assignment(self) -> frozenset[int]:
         """What is ours now. Must be called within the poll interval, or the group takes it for dead."""
         message = self._consumer.poll(0)
         error = message.error() if message is not None else None
-        if error is not None and error.fatal():
-            # Another process has come under our member id: it has our partitions, and we are the zombie.
-            raise FencedFault(f"this worker is no member of its group any more: {error.str()}")
-        if error is not None:
+        if error is not None and is_final(error):
+            self._comeback.judge(error)
+            self._mine.clear()
+            close_aside(self._consumer)
+            self._consumer = self._join()
+        elif error is not None:
             log.warning("group membership: %s", error)
         return frozenset(self._mine)
 
@@ -81,20 +127,26 @@ class Membership:
 
     def leave(self) -> None:
         """Leaves the group, so that another member takes over at once."""
-        # librdkafka sends a static member's leave on unsubscribe, but not on close.
-        self._consumer.unsubscribe()
-        deadline = time.monotonic() + LEAVE_SECONDS
-        while self._mine and time.monotonic() < deadline:
-            self._consumer.poll(0.01)
-        self._consumer.poll(0.1)
-        self._consumer.close()
+        try:
+            # librdkafka sends a static member's leave on unsubscribe, but not on close.
+            self._consumer.unsubscribe()
+            deadline = time.monotonic() + LEAVE_SECONDS
+            while self._mine and time.monotonic() < deadline:
+                self._consumer.poll(0.01)
+            self._consumer.poll(0.1)
+            self._consumer.close()
+        except KafkaException as problem:
+            log.info("the group was not left, but its session ends by itself: %s", problem)
 
     def _assigned(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        if consumer is not self._consumer:
+            return
         consumer.incremental_assign(places)
         if places:
             consumer.pause(places)
         self._mine |= {place.partition for place in places}
 
     def _revoked(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        self._mine -= {place.partition for place in places}
+        if consumer is self._consumer:
+            self._mine -= {place.partition for place in places}
         consumer.incremental_unassign(places)

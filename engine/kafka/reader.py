@@ -7,7 +7,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from engine.errors import LogUnavailableFault
-from engine.kafka.errors import fault_of
+from engine.kafka.errors import fault_of, is_final
 from engine.kafka.settings import KafkaSettings
 from engine.partition.ports import Record
 
@@ -84,7 +84,7 @@ def message_is_good(message: Message) -> bool:
     if error is None:
         return True
     fault = fault_of(error, f"consume {message.topic()}/{message.partition()}")
-    if isinstance(fault, LogUnavailableFault) and not error.fatal():
+    if isinstance(fault, LogUnavailableFault) and not is_final(error):
         return False
     raise fault
 

@@ -7,12 +7,13 @@ import itertools
 import logging
 import time
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from engine.codec.topics import topics_of
 from engine.errors import LogDamagedFault
-from engine.kafka.errors import fault_of
+from engine.kafka.errors import fault_of, is_final
+from engine.kafka.membership import Comeback, close_aside
 from engine.kafka.reader import BATCH_RECORDS, message_is_good, record_of
 from engine.kafka.settings import KafkaSettings
 from engine.partition.ports import Record
@@ -35,7 +36,12 @@ class KafkaCommandSource:
         self._trimmable: dict[int, int] = {}
         self._trimmed_at = 0.0
         self._admin = AdminClient(settings.client())
-        self._consumer = Consumer(
+        self._comeback = Comeback()
+        self._consumer = self._join()
+
+    def _join(self) -> Consumer:
+        settings = self._settings
+        consumer = Consumer(
             settings.client(
                 group_id=f"{settings.namespace}.{settings.app}.ingress",
                 group_instance_id=settings.member,
@@ -52,9 +58,10 @@ class KafkaCommandSource:
                 fetch_wait_max_ms=50,
             )
         )
-        self._consumer.subscribe(
+        consumer.subscribe(
             [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
+        return consumer
 
     def assignment(self) -> dict[int, int]:
         """See the port."""
@@ -66,6 +73,10 @@ class KafkaCommandSource:
         if first is None:
             return []
         messages = [first, *self._consumer.consume(BATCH_RECORDS, 0)]
+        final = next((e for e in (message.error() for message in messages) if e and is_final(e)), None)
+        if final is not None:
+            self._join_again(final)
+            return []
         records: list[Record] = []
         for message in messages:
             try:
@@ -77,6 +88,12 @@ class KafkaCommandSource:
                 log.warning("%s; reading partition %d of commands from its start", fault, message.partition())
                 self._reassign([TopicPartition(self._topic, message.partition() or 0, OFFSET_BEGINNING)])
         return [record for record in records if record.partition in self._ours]
+
+    def _join_again(self, error: KafkaError) -> None:
+        self._comeback.judge(error)
+        self._ours.clear()
+        close_aside(self._consumer)
+        self._consumer = self._join()
 
     def commit(self, positions: dict[int, int]) -> None:
         """See the port.
@@ -110,13 +127,16 @@ class KafkaCommandSource:
 
     def close(self) -> None:
         """Leaves the group at once, as membership does."""
-        self._consumer.unsubscribe()
-        for _ in range(50):
-            if not self._ours:
-                break
-            self._consumer.poll(0.02)
-        self._consumer.poll(0.05)
-        self._consumer.close()
+        try:
+            self._consumer.unsubscribe()
+            for _ in range(50):
+                if not self._ours:
+                    break
+                self._consumer.poll(0.02)
+            self._consumer.poll(0.05)
+            self._consumer.close()
+        except KafkaException as problem:
+            log.info("the ingress's group was not left, but its session ends by itself: %s", problem)
 
     def _starts(self, partitions: list[int]) -> list[TopicPartition]:
         if not partitions:
@@ -144,12 +164,15 @@ class KafkaCommandSource:
             self._ours[place.partition] = next(self._sessions)
 
     def _assigned(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        if consumer is not self._consumer:
+            return
         starts = self._starts([place.partition for place in places])
         consumer.incremental_assign(starts)
         for place in starts:
             self._ours[place.partition] = next(self._sessions)
 
     def _revoked(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        for place in places:
-            self._ours.pop(place.partition, None)
+        if consumer is self._consumer:
+            for place in places:
+                self._ours.pop(place.partition, None)
         consumer.incremental_unassign(places)
