@@ -7,6 +7,7 @@ partitions at once; one that stays away loses them after the session timeout.
 import logging
 import threading
 import time
+from collections import deque
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -17,27 +18,28 @@ from engine.kafka.settings import KafkaSettings
 log = logging.getLogger(__name__)
 
 LEAVE_SECONDS = 2.0
-REJOIN_SECONDS = 30.0
+FENCES_MAX = 5
+FENCES_SECONDS = 60.0
 
 
 class Comeback:
-    """When a member whose consumer librdkafka gave up may join again under its id.
+    """How often a member whose consumer librdkafka gave up may join again under its id.
 
     An offset commit that crosses with the member's own rejoining, after a session that was over, is answered
-    as if a rival had taken the id, and that ends the consumer for good. A member that comes again is safe: a
-    rival is fenced by it, and comes again too. Whoever is fenced twice in short time has one, and goes.
+    as if a rival had taken the id, and that ends the consumer for good. To come again is safe: a true rival
+    is fenced by it, and comes again too. Whoever is fenced over and over has one, and goes.
     """
 
     def __init__(self) -> None:
-        self._fenced_at: float | None = None
+        self._fenced_at: deque[float] = deque(maxlen=FENCES_MAX)
 
     def judge(self, error: KafkaError) -> None:
         """Raises FencedFault where another process has the id."""
         now = time.monotonic()
-        if self._fenced_at is not None and now - self._fenced_at < REJOIN_SECONDS:
-            message = f"this worker is no member of its group any more, for another has its id: {error.str()}"
+        self._fenced_at.append(now)
+        if len(self._fenced_at) == FENCES_MAX and now - self._fenced_at[0] < FENCES_SECONDS:
+            message = f"this worker is no member of its group any more, another has its id: {error.str()}"
             raise FencedFault(message)
-        self._fenced_at = now
         log.warning("this worker's membership is over, it joins again: %s", error.str())
 
 

@@ -39,6 +39,8 @@ def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
+        # The members are asked, for nothing tells of them; not so often that the broker has no time for them.
+        time.sleep(0.01)
 
 
 def new_member(settings: KafkaSettings) -> Membership:
