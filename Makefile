@@ -11,7 +11,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup fmt check test test-fast sim mutants it bench demo kafka kafka-down clean kafka-jars
+.PHONY: help setup fmt check test test-fast sim mutants it chaos bench demo kafka kafka-down clean kafka-jars
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ mutants: $(DEV_STAMP) ## the simulator with a bug planted: each must be noticed
 
 it: $(DEV_STAMP) kafka-jars ## contract and integration tests on a real Kafka
 	$(RUN) -m pytest tests/contract tests/integration
+
+chaos: $(DEV_STAMP) kafka-jars ## kill, freeze, damage and delay: 8 minutes of faults on a Kafka of three brokers
+	$(RUN) -m tests.chaos.run
 
 bench: $(DEV_STAMP) kafka-jars ## all workloads and their floors, on a real Kafka; BENCH='--help' says what else
 	$(RUN) -m bench $(BENCH)

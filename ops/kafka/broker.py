@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from ops.kafka.errors import BrokerFailed
 from ops.kafka.layout import Layout, Node
 from ops.kafka.network import HOST, kafka_answers, require_free
 from ops.kafka.process import POLL_SECONDS, Leash, running_pid, signal_process, wait_ended
-from ops.kafka.properties import Settings, server_properties
+from ops.kafka.properties import Settings, SideDoor, server_properties
 
 LOGGING = Path(__file__).with_name("log4j2.properties")
 FORMAT_SECONDS_MAX = 120
@@ -36,6 +36,8 @@ class BrokerOptions:
     settings: Settings = field(default_factory=dict)
     jvm_flags: tuple[str, ...] = ()
     is_leashed: bool = True
+    # By node id.
+    side_doors: Mapping[int, SideDoor] = field(default_factory=dict)
 
 
 class KafkaBroker:
@@ -109,7 +111,10 @@ class KafkaBroker:
         """Write the properties and, only where there is no data yet, the empty log of a new quorum."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         data = self.directory / "data"
-        properties = server_properties(self._layout, self.node, data, self._options.settings)
+        options = self._options
+        properties = server_properties(
+            self._layout, self.node, data, options.settings, options.side_doors.get(self.node.node_id)
+        )
         self._properties_file.write_text(properties, encoding="utf-8")
         if (data / "meta.properties").is_file():
             return

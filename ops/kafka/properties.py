@@ -7,12 +7,22 @@ in-sync replicas if there are three brokers), otherwise tuned so that it starts 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ops.kafka.layout import Layout, Node
 from ops.kafka.network import HOST
 
 Settings = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class SideDoor:
+    """A second port of a broker. Who comes through it is told to use another one from then on: a proxy's."""
+
+    port: int
+    advertised_port: int
+
 
 FAST: Settings = {
     # Few partitions of the internal topics: each is a log to create and to load.
@@ -37,7 +47,9 @@ FAST: Settings = {
 }
 
 
-def server_properties(layout: Layout, node: Node, data: Path, overrides: Settings) -> str:
+def server_properties(
+    layout: Layout, node: Node, data: Path, overrides: Settings, side_door: SideDoor | None = None
+) -> str:
     """The file's text; `overrides` win over everything."""
     controllers = ",".join(f"{HOST}:{each.controller_port}" for each in layout.nodes)
     settings = {
@@ -53,8 +65,12 @@ def server_properties(layout: Layout, node: Node, data: Path, overrides: Setting
         "auto.create.topics.enable": "false",
         **_replication(len(layout.nodes)),
         **FAST,
-        **overrides,
     }
+    if side_door is not None:
+        settings["listeners"] += f",SIDE://{HOST}:{side_door.port}"
+        settings["advertised.listeners"] += f",SIDE://{HOST}:{side_door.advertised_port}"
+        settings["listener.security.protocol.map"] += ",SIDE:PLAINTEXT"
+    settings |= overrides
     return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 

@@ -12,9 +12,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient
 from fastavro import schemaless_reader
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
@@ -81,9 +81,14 @@ class Partition:
 class Auditor:
     """Reads an app's topics from their starts, read_committed, and holds them against the invariants."""
 
+    CLIENT: ClassVar[dict[str, Any]] = {}
+
     def __init__(self, bootstrap_servers: str, app: str, namespace: str = "wf") -> None:
         self.prefix = f"{namespace}.{app}"
         self.runs: dict[Run, list[Recorded]] = defaultdict(list)
+        # Runs that have given way to the next, or were purged.
+        self.past: dict[Run, list[Recorded]] = {}
+        self.torn = 0
         self.dead_letters: list[Seen] = []
         self.inbox: list[Seen] = []
         self.partitions: dict[int, Partition] = defaultdict(Partition)
@@ -99,9 +104,10 @@ class Auditor:
                 "enable.partition.eof": False,
                 "fetch.wait.max.ms": 20,
                 "fetch.queue.backoff.ms": 5,
+                **self.CLIENT,
             }
         )
-        self._admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+        self._admin = AdminClient({"bootstrap.servers": bootstrap_servers, **self.CLIENT})
         self._assigned = False
 
     def close(self) -> None:
@@ -116,9 +122,7 @@ class Auditor:
         while not condition():
             first = self._consumer.poll(0.1)
             if first is not None:
-                for message in (first, *self._consumer.consume(5_000, 0)):
-                    assert message.error() is None, message.error()
-                    self._take(message)
+                self._take_all([first, *self._consumer.consume(5_000, 0)])
             elif time.monotonic() > deadline:
                 raise AssertionError(
                     f"expected {what} within {PATIENCE_SECONDS:.0f} s, but saw {self.summary()}"
@@ -162,6 +166,21 @@ class Auditor:
             if start < end:
                 ends[place.topic, place.partition] = end
         self.read_until(lambda: self._is_behind(ends), "the ends of all topics")
+
+    def read_what_is_there(self, seconds: float) -> None:
+        """Reads what comes within the time."""
+        self._assign()
+        first = self._consumer.poll(seconds)
+        if first is not None:
+            self._take_all([first, *self._consumer.consume(5_000, 0)])
+
+    @property
+    def outcomes(self) -> dict[str, tuple[str, Any]]:
+        """The ends that were read: (kind of the last event, output or type of failure) by instance."""
+        return {
+            instance_id: (self.runs[instance_id, run_id][-1].kind, outcome)
+            for instance_id, (run_id, outcome) in self._finished.items()
+        }
 
     def _is_behind(self, ends: dict[tuple[str, int], int]) -> bool:
         # By position, not by record: the last offsets may be markers.
@@ -208,6 +227,15 @@ class Auditor:
         self._consumer.assign(places)
         self._assigned = True
 
+    def _take_all(self, messages: list[Any]) -> None:
+        for message in messages:
+            if self._is_good(message.error()):
+                self._take(message)
+
+    def _is_good(self, error: KafkaError | None) -> bool:
+        assert error is None, error
+        return True
+
     def _take(self, message: Any) -> None:
         seen = Seen(
             message.topic(),
@@ -226,14 +254,28 @@ class Auditor:
         else:
             self._take_history(seen)
 
-    # --- history, record by record ---
+    # --- history, commit by commit ---
 
     def _take_history(self, seen: Seen) -> None:
         partition = self.partitions[seen.partition]
-        if seen.key == CHECKPOINT_KEY:
-            self._take_checkpoint(seen, partition)
+        if seen.key != CHECKPOINT_KEY:
+            partition.since_checkpoint.append(seen)
             return
-        partition.since_checkpoint.append(seen)
+        assert seen.value is not None
+        kind, body = decode(seen.value)
+        assert kind == "Checkpoint"
+        records, partition.since_checkpoint = partition.since_checkpoint, []
+        if not self.has_gaps:
+            # What a commit that was applied late has left is of no commit: nobody takes it in.
+            first = len(records) - (body["records"] - 1)
+            assert first >= 0, f"a commit of {body['records']} records has but {len(records) + 1}"
+            self.torn += first
+            records = records[first:]
+        for record in records:
+            self._take_record(record, partition)
+        self._take_checkpoint(body, records, partition)
+
+    def _take_record(self, seen: Seen, partition: Partition) -> None:
         if seen.value is None:
             partition.values.pop(seen.key, None)
             self._forget(seen.key)
@@ -252,21 +294,19 @@ class Auditor:
         if kind in TERMINAL - {"InstanceContinuedAsNew"}:
             self._finished[run[0]] = (run[1], _outcome(events[-1]))
 
-    def _take_checkpoint(self, seen: Seen, partition: Partition) -> None:
-        assert seen.value is not None
-        kind, body = decode(seen.value)
-        assert kind == "Checkpoint"
+    def _take_checkpoint(self, body: Body, records: list[Seen], partition: Partition) -> None:
         last, partition.checkpoint = partition.checkpoint, body
-        events = [each for each in partition.since_checkpoint if not each.key.startswith(b"~") and each.value]
+        events = [each for each in records if not each.key.startswith(b"~") and each.value]
         offsets = [decode(each.value or b"")[1]["inbox_offset"] for each in events]
-        partition.since_checkpoint = []
         partition.commits += 1
         assert all(offset <= body["offset"] for offset in offsets), (
             "an event is of a later record than its commit"
         )
         if self.has_gaps:
             return
-        assert len(partition.values) == body["key_count"], (
+        # A purge is counted at once, though its tombstones may take several commits.
+        going = sum(each["last_sequence"] - each["next_sequence"] + 1 for each in body["purges"])
+        assert len(partition.values) == body["key_count"] + going, (
             "the checkpoint counts other records than there are"
         )
         if last is not None:
@@ -280,8 +320,12 @@ class Auditor:
     def _forget(self, key: bytes) -> None:
         if key.startswith(OUT_PREFIX):
             return
+        if _sequence_of(key) != 1:
+            return  # the whole run went with its first event
         instance_id, run_id = _run_of(key)
-        self.runs.pop((instance_id, run_id), None)
+        events = self.runs.pop((instance_id, run_id), None)
+        if events is not None:
+            self.past[instance_id, run_id] = events
         if self._finished.get(instance_id, ("", None))[0] == run_id:
             del self._finished[instance_id]
 
