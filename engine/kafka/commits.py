@@ -11,12 +11,14 @@ import threading
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from engine.codec.topics import CHECKPOINT_KEY
+from engine.codec.topics import CHECKPOINT_KEY, out_key
 from engine.errors import FencedFault
 from engine.kafka.errors import error_of, fault_of
 from engine.kafka.settings import KafkaSettings
 from engine.partition.ports import Commit, CommitResult, Committed, Doubt, Fenced
 
+# A tombstone over a message that never was, for numbers begin at 1: nobody misses it.
+NO_MESSAGE_KEY = out_key("none", 0, 0)
 # Above what the engine writes (900,000 bytes of value) and below what the topics take.
 MESSAGE_BYTES_MAX = 1_000_000
 _TROUBLE = frozenset(
@@ -65,6 +67,25 @@ class Transactions:
                 producer.init_transactions(timeout)
             except KafkaException as problem:
                 raise fault_of(problem, f"fence partition {self._partition}") from problem
+
+    def end_what_hangs(self) -> None:
+        """Commits what Kafka holds open for our ids, though it takes it for ended.
+
+        Where a partition has no leader for a moment, Kafka 4 skips the marker that would end a transaction in
+        it (KAFKA-20734), and all that is behind hides for ever. The fence doesn't help, for the coordinator
+        knows of nothing open; but the next marker of the same id ends it, whatever it was to be. To commit is
+        always right: what was committed must be, and what was to be aborted is either the last owner's last
+        commit, if it is whole, or torn, which a claim mends.
+        """
+        timeout = self._settings.commit_timeout_ms / 1000
+        for producer in self._producers:
+            try:
+                producer.begin_transaction()
+                producer.produce(self._topics.history, None, NO_MESSAGE_KEY, self._partition)
+                producer.commit_transaction(timeout)
+            except KafkaException as problem:
+                doing = f"end what hangs in partition {self._partition}"
+                raise fault_of(problem, doing) from problem
 
     def begin(self, commit: Commit) -> CommitResult | None:
         """Begins one commit and hands over its records; does not wait for the log. A result is its end."""

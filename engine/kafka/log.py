@@ -106,6 +106,11 @@ class KafkaLog:
         )
         transactions.fence()
         history = self._bounds(topics.history, partition)
+        if self._stable_end(topics.history, partition) < history[1]:
+            # Whatever of ours was open is ended by the fence, and nobody else may write there.
+            log.warning("partition %d: a transaction hangs in its history, and is ended", partition)
+            transactions.end_what_hangs()
+            history = self._bounds(topics.history, partition)
         inbox = self._bounds(topics.inbox, partition)
         claim = Claim(partition, next(self._tokens), *history, *inbox)
         self._transactions[claim.token] = transactions
@@ -116,15 +121,23 @@ class KafkaLog:
 
         Read uncommitted, for an open transaction must not hide what is behind it.
         """
+        isolation = IsolationLevel.READ_UNCOMMITTED
         start, end = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        return self._offset(topic, partition, start, isolation), self._offset(
+            topic, partition, end, isolation
+        )
+
+    def _stable_end(self, topic: str, partition: int) -> int:
+        """Where the first open transaction begins, or the high watermark."""
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        return self._offset(topic, partition, latest, IsolationLevel.READ_COMMITTED)
+
+    def _offset(self, topic: str, partition: int, spec: OffsetSpec, isolation: IsolationLevel) -> int:
+        timeout_ms = self._settings.request_timeout_ms
         try:
-            return self._offset(topic, partition, start), self._offset(topic, partition, end)
+            return list_offsets(self._admin, topic, {partition: spec}, isolation, timeout_ms)[partition]
         except KafkaException as problem:
             raise fault_of(problem, f"list offsets of {topic}/{partition}") from problem
-
-    def _offset(self, topic: str, partition: int, spec: OffsetSpec) -> int:
-        isolation, timeout_ms = IsolationLevel.READ_UNCOMMITTED, self._settings.request_timeout_ms
-        return list_offsets(self._admin, topic, {partition: spec}, isolation, timeout_ms)[partition]
 
     def release(self, claim: Claim) -> None:
         """See the port."""
