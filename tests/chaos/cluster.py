@@ -15,8 +15,12 @@ from tests.chaos.proxy import Proxy
 
 BROKERS = 3
 HEAP = "384m"
-# As in production: on a loaded machine a broker that is merely slow must not be taken for dead.
-SESSION = {"broker.session.timeout.ms": "9000", "broker.heartbeat.interval.ms": "1000"}
+# On a loaded machine a broker that is merely slow must not be taken for dead, nor give up its start.
+PATIENT = {
+    "broker.session.timeout.ms": "9000",
+    "broker.heartbeat.interval.ms": "1000",
+    "initial.broker.registration.timeout.ms": "600000",
+}
 REQUEST_SECONDS = 10
 
 
@@ -27,7 +31,7 @@ class ChaosCluster:
         ports = free_ports(3 * BROKERS)
         listening, behind, before = ports[:BROKERS], ports[BROKERS : 2 * BROKERS], ports[2 * BROKERS :]
         doors = {n: SideDoor(behind[n - 1], before[n - 1]) for n in range(1, BROKERS + 1)}
-        options = BrokerOptions(heap=HEAP, settings=SESSION, side_doors=doors)
+        options = BrokerOptions(heap=HEAP, settings=PATIENT, side_doors=doors)
         self._cluster = KafkaCluster(directory, BROKERS, ports=listening, options=options)
         self.proxies = [Proxy(port, target) for port, target in zip(before, behind, strict=True)]
         self.admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})

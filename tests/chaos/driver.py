@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
 
 from tests.chaos.audit import ChaosAuditor
 from tests.chaos.checkers import Evidence, check_all
@@ -59,6 +59,8 @@ class Chaos:
         self.deaths: list[str] = []
         self._guests: list[Worker] = []
         self._began = time.monotonic()
+        self._lag_at = 0.0
+        self._last_lag = -1
 
     def run(self) -> Report:
         """Raises only what makes it impossible to go on; what is wrong is in the report."""
@@ -69,8 +71,7 @@ class Chaos:
             self._calm()
             problems = check_all(self._evidence())
         except AssertionError as error:
-            problems = check_all(self._evidence())
-            problems["stuck"] = [str(error)]
+            problems = {"stuck": [str(error)]} | check_all(self._evidence())
         finally:
             self._close(problems)
         return self.report
@@ -128,7 +129,7 @@ class Chaos:
         self.load.is_open = False
         self._until(lambda: self.load.is_published, "all commands to be published")
         self._await(self._is_over, lambda: len(self.audit.outcomes), "all programs to end")
-        self._await(self._has_no_lag, lambda: sum(self._lags().values()), "all records to be processed")
+        self._await(lambda: not self._lag(), self._lag, "all records to be processed")
         for worker in self.workers:
             worker.ask_to_stop()
         self._until(lambda: all(w.has_ended() for w in self.workers), "workers to stop")
@@ -140,8 +141,12 @@ class Chaos:
     def _is_over(self) -> bool:
         return self.audit.outcomes.keys() >= self.load.programs.keys() and not self.audit.open_runs()
 
-    def _has_no_lag(self) -> bool:
-        return not any(self._lags().values())
+    def _lag(self) -> int:
+        """Of all groups together, asked for once a second."""
+        now = time.monotonic()
+        if now - self._lag_at > 1:
+            self._lag_at, self._last_lag = now, sum(_asked(self._lags).values())
+        return self._last_lag
 
     # --- steps ---
 
@@ -237,8 +242,8 @@ class Chaos:
             raised=audit.count("EventRaised"),
             refused=audit.refused(),
             open_runs=audit.open_runs(),
-            lags=self._lags(),
-            open_transactions=self._open_transactions(),
+            lags=_asked(self._lags),
+            open_transactions=_asked(self._open_transactions),
             logs=[worker.log for worker in (*self.workers, *self._guests)],
         )
 
@@ -281,3 +286,11 @@ class Chaos:
         with (self.directory / "faults.jsonl").open("w", encoding="utf-8") as file:
             for at, kind in self.schedule.begun:
                 file.write(json.dumps([at, kind]) + "\n")
+
+
+def _asked(question: Callable[[], dict[str, int]]) -> dict[str, int]:
+    """The answer; where there is none, that is what is wrong."""
+    try:
+        return question()
+    except KafkaException as problem:
+        return {f"Kafka does not answer: {problem}": 1}

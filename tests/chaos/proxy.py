@@ -6,7 +6,6 @@ It holds back EndTxn, with which a client commits or aborts, and never changes a
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections import deque
 from enum import Enum
@@ -37,6 +36,7 @@ class Proxy:
         self.held = 0
         self._target_port = target_port
         self._orders: deque[tuple[Hold, float]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._is_serving = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"proxy-{port}", daemon=True)
@@ -75,13 +75,15 @@ class Proxy:
             writer.close()
             return
         connection = _Connection(self, asks, writer)
-        replies = asyncio.ensure_future(connection.carry_replies(answers))
+        # The loop itself holds tasks weakly, and a closed connection no longer holds its own.
+        for task in (asyncio.current_task(), asyncio.ensure_future(connection.carry_replies(answers))):
+            assert task is not None
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         try:
             await connection.carry_requests(reader)
         finally:
             connection.close()
-            with contextlib.suppress(asyncio.CancelledError):
-                await replies
 
     def take_order(self, request: bytes) -> tuple[Hold, float] | None:
         """What is to become of this request; None if it goes its way."""
