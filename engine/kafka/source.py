@@ -11,7 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka.admin import AdminClient
 
 from engine.codec.topics import topics_of
-from engine.errors import LogDamagedFault
+from engine.errors import LogDamagedFault, LogUnavailableFault
 from engine.kafka.errors import fault_of, is_final
 from engine.kafka.membership import Comeback, close_aside
 from engine.kafka.reader import BATCH_RECORDS, message_is_good, record_of
@@ -21,6 +21,7 @@ from engine.partition.ports import Record
 log = logging.getLogger(__name__)
 
 TRIM_SECONDS = 5.0
+ASK_SECONDS = 0.5
 
 
 class KafkaCommandSource:
@@ -32,6 +33,9 @@ class KafkaCommandSource:
         self._topic = topics_of(settings.namespace, settings.app).commands
         self._sessions = itertools.count(1)
         self._ours: dict[int, int] = {}
+        # Given to us, but Kafka has not told yet where reading goes on.
+        self._unbegun: set[int] = set()
+        self._ask_at = 0.0
         self._positions: dict[int, int] = {}
         self._trimmable: dict[int, int] = {}
         self._trimmed_at = 0.0
@@ -69,6 +73,7 @@ class KafkaCommandSource:
 
     def poll(self, timeout_ms: int) -> list[Record]:
         """See the port."""
+        self._begin()
         first = self._consumer.poll(timeout_ms / 1000)
         if first is None:
             return []
@@ -92,6 +97,7 @@ class KafkaCommandSource:
     def _join_again(self, error: KafkaError) -> None:
         self._comeback.judge(error)
         self._ours.clear()
+        self._unbegun.clear()
         close_aside(self._consumer)
         self._consumer = self._join()
 
@@ -123,7 +129,8 @@ class KafkaCommandSource:
 
     def restart(self) -> None:
         """See the port."""
-        self._reassign(self._starts(list(self._ours)))
+        self._unbegun |= self._ours.keys()
+        self._ours.clear()
 
     def close(self) -> None:
         """Leaves the group at once, as membership does."""
@@ -138,9 +145,22 @@ class KafkaCommandSource:
         except KafkaException as problem:
             log.info("the ingress's group was not left, but its session ends by itself: %s", problem)
 
+    def _begin(self) -> None:
+        """Begins at the group offsets. A Kafka that can't tell them now is asked again until it can."""
+        if not self._unbegun or time.monotonic() < self._ask_at:
+            return
+        try:
+            starts = self._starts(sorted(self._unbegun))
+        except LogUnavailableFault as fault:
+            log.warning("%s; asking again", fault)
+            self._ask_at = time.monotonic() + ASK_SECONDS
+            return
+        # Before, for a pause outlasts an assignment.
+        self._consumer.resume([TopicPartition(self._topic, place.partition) for place in starts])
+        self._unbegun.clear()
+        self._reassign(starts)
+
     def _starts(self, partitions: list[int]) -> list[TopicPartition]:
-        if not partitions:
-            return []
         asked = [TopicPartition(self._topic, partition) for partition in partitions]
         try:
             committed = self._consumer.committed(asked, timeout=self._settings.request_timeout_ms / 1000)
@@ -166,13 +186,17 @@ class KafkaCommandSource:
     def _assigned(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         if consumer is not self._consumer:
             return
-        starts = self._starts([place.partition for place in places])
-        consumer.incremental_assign(starts)
-        for place in starts:
-            self._ours[place.partition] = next(self._sessions)
+        # To ask where reading goes on may take long, and fail: not here, where nobody could try again.
+        consumer.incremental_assign(
+            [TopicPartition(self._topic, place.partition, OFFSET_BEGINNING) for place in places]
+        )
+        if places:
+            consumer.pause(places)
+        self._unbegun |= {place.partition for place in places}
 
     def _revoked(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         if consumer is self._consumer:
             for place in places:
                 self._ours.pop(place.partition, None)
+                self._unbegun.discard(place.partition)
         consumer.incremental_unassign(places)

@@ -133,9 +133,6 @@ class Chaos:
         for worker in self.workers:
             worker.ask_to_stop()
         self._until(lambda: all(w.has_ended() for w in self.workers), "workers to stop")
-        for worker in self.workers:
-            if worker.exit_code != 0:
-                self.deaths.append(f"worker {worker.name} stopped with exit code {worker.exit_code}")
         self.audit.read_all()
 
     def _is_over(self) -> bool:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from ops.kafka.broker import BrokerOptions, KafkaBroker
+from ops.kafka.cluster import KafkaCluster
 from tests.integration.harness import AppUnderTest
+
+StartBroker = Callable[..., KafkaBroker]
 
 
 @pytest.fixture
@@ -16,3 +20,19 @@ def subject(bootstrap_servers: str, tmp_path: Path) -> Iterator[AppUnderTest]:
     app = AppUnderTest(bootstrap_servers, tmp_path)
     yield app
     app.close()
+
+
+@pytest.fixture
+def start_broker(kafka_distribution: object, tmp_path: Path) -> Iterator[StartBroker]:
+    """Starts a broker of the test's own, to be frozen or given settings, which are its arguments."""
+    clusters: list[KafkaCluster] = []
+
+    def start(settings: dict[str, str] | None = None) -> KafkaBroker:
+        options = BrokerOptions(settings=settings or {})
+        clusters.append(KafkaCluster(tmp_path / f"kafka-{len(clusters)}", options=options))
+        clusters[-1].start()
+        return clusters[-1].brokers[0]
+
+    yield start
+    for cluster in clusters:
+        cluster.kill()

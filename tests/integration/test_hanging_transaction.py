@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from engine.kafka.log import KafkaLog
 from engine.kafka.settings import KafkaSettings
 from engine.partition.ports import Claim, Commit, CommitResult, Committed
-from ops.kafka.broker import BrokerOptions, KafkaBroker
-from ops.kafka.cluster import KafkaCluster
+from tests.integration.conftest import StartBroker
 from tests.integration.hanging import VERIFIES_NOTHING, hang
 
 APP = "hanging"
 HISTORY = f"wf.{APP}.history"
-
-
-@pytest.fixture
-def broker(kafka_distribution: object, tmp_path: Path) -> Iterator[KafkaBroker]:
-    cluster = KafkaCluster(tmp_path, options=BrokerOptions(settings=VERIFIES_NOTHING))
-    try:
-        cluster.start()
-        yield cluster.brokers[0]
-    finally:
-        cluster.kill()
 
 
 def commit(log: KafkaLog, claim: Claim, value: bytes) -> CommitResult:
@@ -42,7 +28,10 @@ def values(log: KafkaLog, claim: Claim) -> list[bytes | None]:
 
 
 @pytest.mark.parametrize("name", ["x", "y"])
-def test_a_claim_ends_what_hangs_and_reads_all_that_was_committed(broker: KafkaBroker, name: str) -> None:
+def test_a_claim_ends_what_hangs_and_reads_all_that_was_committed(
+    start_broker: StartBroker, name: str
+) -> None:
+    broker = start_broker(VERIFIES_NOTHING)
     log = KafkaLog(
         KafkaSettings(
             bootstrap_servers=broker.bootstrap_servers,

@@ -5,33 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from engine.client import WorkflowClient
 from engine.kafka.log import KafkaLog
 from engine.kafka.settings import KafkaSettings
-from ops.kafka.broker import BrokerOptions, KafkaBroker
-from ops.kafka.cluster import KafkaCluster
+from ops.kafka.broker import KafkaBroker
 from tests.integration.auditor import PATIENCE_SECONDS
+from tests.integration.conftest import StartBroker
 
 APP = "leaders"
 SESSION_SECONDS = 1.0
 SESSION = {"broker.session.timeout.ms": "1000", "broker.heartbeat.interval.ms": "200"}
-
-
-@pytest.fixture
-def broker(kafka_distribution: object, tmp_path: Path) -> Iterator[KafkaBroker]:
-    cluster = KafkaCluster(tmp_path, options=BrokerOptions(settings=SESSION))
-    try:
-        cluster.start()
-        yield cluster.brokers[0]
-    finally:
-        cluster.kill()
 
 
 def is_behind(client: AdminClient) -> bool:
@@ -56,7 +43,8 @@ def end_the_leaders_epoch(broker: KafkaBroker, witness: AdminClient) -> None:
         os.kill(broker.pid or 0, signal.SIGCONT)
 
 
-def test_claims_and_clients_follow_a_leader_into_its_new_epoch(broker: KafkaBroker) -> None:
+def test_claims_and_clients_follow_a_leader_into_its_new_epoch(start_broker: StartBroker) -> None:
+    broker = start_broker(SESSION)
     servers = broker.bootstrap_servers
     log = KafkaLog(KafkaSettings(bootstrap_servers=servers, app=APP, partitions=1, is_dev=True))
     with WorkflowClient.kafka(bootstrap_servers=servers, app=APP) as client:
