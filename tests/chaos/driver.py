@@ -22,7 +22,7 @@ from tests.chaos.cluster import ChaosCluster
 from tests.chaos.faults import FAULTS, Target
 from tests.chaos.load import Load
 from tests.chaos.report import Report
-from tests.chaos.schedule import PATIENCE_SECONDS, Schedule
+from tests.chaos.schedule import PATIENCE_SECONDS, Patience, Schedule
 from tests.chaos.workers import Worker
 from tests.integration.harness import COMMAND_LINE, REPOSITORY
 
@@ -154,19 +154,18 @@ class Chaos:
         self._mind_deaths()
 
     def _until(self, condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
-        deadline = time.monotonic() + seconds
+        patience = Patience(seconds)
         while not condition():
-            assert time.monotonic() < deadline, f"expected {what} within {seconds:.0f} s: {self._state()}"
+            assert not patience.is_over(), f"expected {what} within {seconds:.0f} s: {self._state()}"
             self._step()
 
     def _await(self, condition: Callable[[], bool], progress: Callable[[], int], what: str) -> None:
         """Waits for as long as there is progress."""
-        moved_at, seen = time.monotonic(), progress()
+        patience, seen = Patience(), progress()
         while not condition():
-            now, at = time.monotonic(), progress()
-            if at != seen:
-                moved_at, seen = now, at
-            assert now - moved_at < PATIENCE_SECONDS, f"expected {what}, but nothing moves: {self._state()}"
+            if (at := progress()) != seen:
+                patience, seen = Patience(), at
+            assert not patience.is_over(), f"expected {what}, but nothing moves: {self._state()}"
             self._step()
 
     def _mind_deaths(self) -> None:
@@ -182,9 +181,9 @@ class Chaos:
         return f"{self.audit.summary()}; of {len(self.load.programs)} programs {missing[:5]} did not end"
 
     def _until_whole(self) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        patience = Patience()
         while not self.cluster.is_whole():
-            assert time.monotonic() < deadline, "expected all replicas in sync at the beginning"
+            assert not patience.is_over(), "expected all replicas in sync at the beginning"
 
     # --- parts ---
 
