@@ -2,7 +2,7 @@
 
 import time
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
 
 from engine.kafka.errors import PASSING_CODES, error_of
@@ -24,8 +24,7 @@ def list_offsets(
     places = {TopicPartition(topic, partition): spec for partition, spec in asked.items()}
     while True:
         try:
-            futures = admin.list_offsets(places, isolation_level=isolation, request_timeout=timeout)
-            return {place.partition: future.result().offset for place, future in futures.items()}
+            return _ask(admin, places, isolation, timeout)
         except KafkaException as problem:
             if error_of(problem).code() not in PASSING_CODES or time.monotonic() > deadline:
                 raise
@@ -34,3 +33,15 @@ def list_offsets(
         # one: without this it would be refused until its metadata expires, in five minutes.
         refresh_leaders(admin, topic, timeout)
         time.sleep(PASSING_S)
+
+
+def _ask(
+    admin: AdminClient, places: dict[TopicPartition, OffsetSpec], isolation: IsolationLevel, timeout: float
+) -> dict[int, int]:
+    futures = admin.list_offsets(places, isolation_level=isolation, request_timeout=timeout)
+    found = {place.partition: future.result().offset for place, future in futures.items()}
+    if min(found.values(), default=0) < 0:
+        # So librdkafka answers, without any error, while a partition changes its leader. Taken for an offset,
+        # it says that the partition is empty: a claim would begin anew, or find the log damaged.
+        raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+    return found

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import time
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+import pytest
+from confluent_kafka import OFFSET_INVALID, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from engine.client import WorkflowClient
 from engine.kafka.log import KafkaLog
+from engine.kafka.offsets import list_offsets
 from engine.kafka.settings import KafkaSettings
 from ops.kafka.broker import KafkaBroker
 from tests.integration.auditor import PATIENCE_SECONDS
@@ -41,6 +46,37 @@ def end_the_leaders_epoch(broker: KafkaBroker, witness: AdminClient) -> None:
         # All that would tell is stopped as well.
         time.sleep(2 * SESSION_SECONDS)
         os.kill(broker.pid or 0, signal.SIGCONT)
+
+
+class Admin:
+    """Answers as librdkafka does while a leader changes: with an offset that is none, and no error."""
+
+    def __init__(self) -> None:
+        self.answers = [OFFSET_INVALID, OFFSET_INVALID, 7]
+        self.refreshed = 0
+
+    def list_offsets(self, places: dict[TopicPartition, OffsetSpec], **_: object) -> dict[Any, Any]:
+        answer: Future[Any] = Future()
+        answer.set_result(SimpleNamespace(offset=self.answers.pop(0)))
+        return dict.fromkeys(places, answer)
+
+    def list_topics(self, *_: object) -> None:
+        self.refreshed += 1
+
+
+def test_an_offset_that_is_none_is_asked_for_again() -> None:
+    admin = Admin()
+    asked = {0: OffsetSpec.latest()}
+    found = list_offsets(admin, "t", asked, IsolationLevel.READ_UNCOMMITTED, 10_000)  # type: ignore[arg-type]
+    assert found == {0: 7}
+    assert admin.refreshed == 2
+
+
+def test_an_offset_that_stays_none_is_an_error() -> None:
+    admin = Admin()
+    asked = {0: OffsetSpec.latest()}
+    with pytest.raises(KafkaException):
+        list_offsets(admin, "t", asked, IsolationLevel.READ_UNCOMMITTED, 0)  # type: ignore[arg-type]
 
 
 def test_claims_and_clients_follow_a_leader_into_its_new_epoch(start_broker: StartBroker) -> None:
