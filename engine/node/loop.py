@@ -24,6 +24,7 @@ BACKOFF_MS = 250
 BACKOFF_MS_MAX = 10_000
 BACKLOG_RECORDS_MAX = 100_000
 WAKE_MS_MAX = 50
+DAMAGED_CLAIMS = 3
 WAITING_MS = 2
 
 StoreOpener = Callable[[int], Store]
@@ -64,6 +65,7 @@ class OwnerLoop:
         self._opened: queue.SimpleQueue[_Opened] = queue.SimpleQueue()
         self._not_before_ms: dict[int, int] = {}
         self._failures: dict[int, int] = {}
+        self._damage_found: dict[int, int] = {}
         self._is_stopping = False
         self._polled_at = 0.0
 
@@ -171,11 +173,12 @@ class OwnerLoop:
             log.info(
                 "partition %d restored: %d records, %.2f s", opened.partition, opened.records, opened.seconds
             )
+            self._damage_found.pop(opened.partition, None)
             self.owners[opened.partition] = opened.owner
             opened.owner.start()
 
     def _claim_failed(self, partition: int, error: BaseException | None) -> None:
-        if isinstance(error, LogDamagedFault | ConfigurationError):
+        if isinstance(error, ConfigurationError) or self._is_damage(partition, error):
             log.critical("partition %d can't be owned: %s", partition, error)
             self.damaged[partition] = str(error)
             return
@@ -183,6 +186,16 @@ class OwnerLoop:
             raise error or AssertionError("a claim without an outcome")
         wait = self._back_off(partition)
         log.warning("partition %d not claimed, again in %d ms: %s", partition, wait, error)
+
+    def _is_damage(self, partition: int, error: BaseException | None) -> bool:
+        """Whether claim after claim has found the log damaged.
+
+        One alone may have seen an inbox that a rival has trimmed behind itself meanwhile.
+        """
+        if not isinstance(error, LogDamagedFault):
+            return False
+        found = self._damage_found[partition] = self._damage_found.get(partition, 0) + 1
+        return found >= DAMAGED_CLAIMS
 
     def _back_off(self, partition: int) -> int:
         failures = self._failures[partition] = self._failures.get(partition, -1) + 1
