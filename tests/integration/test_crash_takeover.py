@@ -122,6 +122,20 @@ def test_workers_join_and_leave_under_load(subject: AppUnderTest) -> None:
     audit.check_nothing_is_on_its_way()
 
 
+def test_a_worker_that_was_stopped_for_long_goes_on(subject: AppUnderTest) -> None:
+    # For longer than a turn may take: whoever stops a process does not make its code loop.
+    worker = subject.worker(turn_seconds_max=5)
+    worker.wait_ready()
+    os.kill(worker.pid, signal.SIGSTOP)
+    # It can't tell when it has stood still for long enough.
+    time.sleep(7)
+    os.kill(worker.pid, signal.SIGCONT)
+
+    ids = subject.start("chain", 1)
+    assert subject.auditor().read_outcomes(ids) == {ids[0]: 4}
+    worker.stop()
+
+
 def test_a_childs_result_arrives_once_though_its_sender_died_before_sending(subject: AppUnderTest) -> None:
     deadly = [sys.executable, str(REPOSITORY / "tests/integration/killed_at_send.py")]
     first = subject.worker(program=deadly)
