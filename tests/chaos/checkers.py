@@ -60,7 +60,8 @@ def lost(evidence: Evidence) -> Iterator[str]:
 def doubled(evidence: Evidence) -> Iterator[str]:
     """Starts, events and dead letters that took effect twice."""
     for instance_id, count in evidence.starts.items():
-        if count > 1:
+        # A child may be started again under its id, when its parent retries it.
+        if count > 1 and instance_id in evidence.programs:
             yield f"{instance_id} was started {count} times"
     for instance_id, published in evidence.programs.items():
         came = evidence.raised[instance_id] + _refusals(evidence, instance_id)["RaiseEvent"]

@@ -279,9 +279,6 @@ class Chaos:
         with (self.directory / "inbox.jsonl").open("w", encoding="utf-8") as file:
             for seen in self.audit.inbox:
                 file.write(json.dumps(vars(seen), default=repr) + "\n")
-        with (self.directory / "faults.jsonl").open("w", encoding="utf-8") as file:
-            for at, kind in self.schedule.begun:
-                file.write(json.dumps([at, kind]) + "\n")
 
 
 def _asked(question: Callable[[], dict[str, int]]) -> dict[str, int]:

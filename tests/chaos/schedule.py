@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from tests.chaos.faults import FAULTS, Condition, Steps, Target
 
@@ -73,7 +74,6 @@ class Schedule:
         self._pack: list[str] = []
         self._active: list[_Active] = []
         self._next_at = 0.0
-        self.begun: list[tuple[float, str]] = []
 
     @property
     def is_quiet(self) -> bool:
@@ -96,7 +96,8 @@ class Schedule:
         if fault.step():
             self._active.append(fault)
             self._target.counts[kind] += 1
-            self.begun.append((time.time(), kind))
+            with (self._target.directory / "faults.txt").open("a", encoding="utf-8") as file:
+                file.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {kind}\n")
 
     def step(self) -> None:
         """Takes each fault that is due one step on."""

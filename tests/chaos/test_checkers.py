@@ -40,7 +40,6 @@ FORGERIES: list[tuple[str, Callable[[Evidence], None]]] = [
     ("losses", lambda e: e.raised.clear()),
     ("losses", lambda e: e.refused.clear()),
     ("duplicates", lambda e: e.starts.update(["p"])),
-    ("duplicates", lambda e: e.starts.update({"a-child": 2})),
     ("duplicates", lambda e: e.raised.update(["p"])),
     ("duplicates", lambda e: e.refused.append(LATE)),
     ("wrong outcomes", lambda e: e.outcomes.update(p=("InstanceCompleted", {"trace": [2]}))),  # type: ignore[attr-defined]
