@@ -9,6 +9,8 @@ from engine.kafka.errors import PASSING_CODES, error_of
 from engine.kafka.topics import refresh_leaders
 
 PASSING_S = 0.05
+# _NOENT is what the client says where it knows of no leader.
+LEADERLESS_CODES = PASSING_CODES | {KafkaError._NOENT}
 
 
 def list_offsets(
@@ -26,12 +28,12 @@ def list_offsets(
         try:
             return _ask(admin, places, isolation, timeout)
         except KafkaException as problem:
-            if error_of(problem).code() not in PASSING_CODES or time.monotonic() > deadline:
+            # The client goes by the leaders and epochs that it remembers. Where they are no more, or where it
+            # remembers that there was none, it looks for no newer ones by itself until its metadata expires,
+            # in five minutes.
+            refresh_leaders(admin, topic, timeout)
+            if error_of(problem).code() not in LEADERLESS_CODES or time.monotonic() > deadline:
                 raise
-        # A leader that was just chosen, as of a topic that was just made, is refused a few times. And the
-        # client names the leader's epoch that it remembers, and after FENCED_LEADER_EPOCH looks for no newer
-        # one: without this it would be refused until its metadata expires, in five minutes.
-        refresh_leaders(admin, topic, timeout)
         time.sleep(PASSING_S)
 
 
