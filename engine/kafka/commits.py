@@ -12,7 +12,7 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from engine.codec.topics import CHECKPOINT_KEY, out_key
-from engine.errors import FencedFault
+from engine.errors import FencedFault, LogUnavailableFault
 from engine.kafka.errors import error_of, fault_of
 from engine.kafka.settings import KafkaSettings
 from engine.partition.ports import Commit, CommitResult, Committed, Doubt, Fenced
@@ -21,6 +21,8 @@ from engine.partition.ports import Commit, CommitResult, Committed, Doubt, Fence
 NO_MESSAGE_KEY = out_key("none", 0, 0)
 # Above what the engine writes (900,000 bytes of value) and below what the topics take.
 MESSAGE_BYTES_MAX = 1_000_000
+FENCE_QUICKLY_SECONDS = 0.06
+FENCE_QUICK_TRIES = 5
 _TROUBLE = frozenset(
     {
         KafkaError._TRANSPORT,
@@ -52,21 +54,39 @@ class Transactions:
         self._turn = 0
         self._trouble = threading.Event()
         self._checkpoint: tuple[int, int] | None = None
-        self._producers = [self._producer(f"{id_prefix}-{partition}-{which}") for which in "xy"]
+        self._ids = [f"{id_prefix}-{partition}-{which}" for which in "xy"]
+        self._producers = [self._producer(each) for each in self._ids]
 
     def fence(self) -> None:
         """Fences every earlier claim: first X, then Y, always.
 
         Raises LogUnavailableFault or ConfigurationError.
         """
-        timeout = self._settings.request_timeout_ms / 1000
-        for producer in self._producers:
-            try:
-                # Connected first: the first try of an unconnected one fails and waits half a second.
-                producer.list_topics(self._topics.history, timeout)
-                producer.init_transactions(timeout)
-            except KafkaException as problem:
-                raise fault_of(problem, f"fence partition {self._partition}") from problem
+        for which in range(len(self._ids)):
+            # Where the last owner left a transaction open the first request only has it ended, and librdkafka
+            # asks again after half a second. A new client asks at once; the old one must be gone by then, or
+            # its next request would fence it.
+            if not any(self._is_quickly_fenced(which) for _ in range(FENCE_QUICK_TRIES)):
+                self._fence(which, self._settings.request_timeout_ms / 1000)
+
+    def _is_quickly_fenced(self, which: int) -> bool:
+        """Whether a short try did it; else another producer stands ready, and nothing is left of the last."""
+        try:
+            self._fence(which, FENCE_QUICKLY_SECONDS)
+        except LogUnavailableFault:
+            del self._producers[which]
+            self._producers.insert(which, self._producer(self._ids[which]))
+            return False
+        return True
+
+    def _fence(self, which: int, seconds: float) -> None:
+        producer = self._producers[which]
+        try:
+            # Connected first: the first try of an unconnected one fails and waits half a second.
+            producer.list_topics(self._topics.history, self._settings.request_timeout_ms / 1000)
+            producer.init_transactions(seconds)
+        except KafkaException as problem:
+            raise fault_of(problem, f"fence partition {self._partition}") from problem
 
     def end_what_hangs(self) -> None:
         """Commits what Kafka holds open for our ids, though it takes it for ended.

@@ -57,6 +57,8 @@ class KafkaLog:
         group = f"{settings.namespace}.{settings.app}.owners"
         self._membership = Membership(settings, self._topics.inbox, group)
         self._consumer = reader.reading_consumer(settings, f"{group}.inbox", committed=False)
+        # Who leads is known before the first claim: else its partition would wait a second to be told.
+        self._consumer.list_topics(self._topics.inbox, settings.request_timeout_ms / 1000)
         self._results = ResultAppender(settings, self._topics.inbox)
         self._tracked = KafkaAppender(settings, self._topics.inbox)
         # No token of an earlier process may pass for one of ours.

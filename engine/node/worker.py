@@ -52,7 +52,7 @@ class ClosableSource(CommandSource, Protocol):
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker may be tuned by."""
 
-    activity_threads_max: int = 64
+    activity_threads_max: int = 256
     turn_seconds_max: float = 30.0
     owner: OwnerSettings = OwnerSettings()
 
