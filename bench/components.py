@@ -253,7 +253,7 @@ def ingress(watches: Watches, runs: int) -> Iterator[Measured]:
         for number, command in enumerate(starts(runs))
     ]
     appender, watch = _Appender(), watches()
-    subject = Ingress(_Source(records), appender, lambda _: appender.appended + 1, SystemClock(), 1)
+    subject = Ingress(_Source(records), appender, lambda _: (appender.appended + 1, True), SystemClock(), 1)
     with watch.running():
         while subject.forwarded < runs:
             subject.tick(0)

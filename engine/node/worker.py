@@ -120,9 +120,9 @@ class Worker:
         """Asks the worker to stop. Returns at once."""
         self._stopping.set()
 
-    def _progress(self, partition: int) -> int | None:
+    def _progress(self, partition: int) -> tuple[int | None, bool]:
         here = self.loop.next_offset(partition)
-        return here if here is not None else self._ports.log.progress(partition)
+        return (here, True) if here is not None else (self._ports.log.progress(partition), False)
 
     def _run_owners(self, on_ready: Callable[[], None] | None) -> None:
         is_ready = False

@@ -25,7 +25,10 @@ from engine.model.effects import Reason
 from engine.model.failure import cut
 from engine.partition.ports import Append, Appended, Appender, Clock, CommandSource, Record
 
-WINDOW_RECORDS = 256
+# How far an inbox may be ahead of its owner: the less, the sooner running work has its turn, however many
+# starts are queued. An owner elsewhere is heard of now and then only, and must not run dry meanwhile.
+NEAR_RECORDS_MAX = 32
+FAR_RECORDS_MAX = 256
 STANDSTILL_MS = 1_000
 COMMIT_INTERVAL_MS = 50
 HELD_RECORDS_MAX = 20_000
@@ -79,10 +82,11 @@ class Ingress:
         self,
         source: CommandSource,
         appender: Appender,
-        progress: Callable[[int], int | None],
+        progress: Callable[[int], tuple[int | None, bool]],
         clock: Clock,
         partitions: int,
     ) -> None:
+        """`progress` tells how far the owner of an inbox partition is, if known, and whether it is here."""
         self.forwarded = 0
         self.refused = 0
         self.restarts = 0
@@ -180,16 +184,17 @@ class Ingress:
     def _gate(self, target: int) -> bool:
         """Whether the target's owner keeps up; or stands still, and then a longer inbox harms nobody."""
         state = self._targets[target]
-        if state.in_flight < WINDOW_RECORDS and state.appended < 0:
+        progress, is_near = self._progress(target)
+        window = NEAR_RECORDS_MAX if is_near else FAR_RECORDS_MAX
+        if state.in_flight < window and state.appended < 0:
             return True
-        progress = self._progress(target)
         now_ms = self._clock.monotonic_ms()
         if progress is None:
             progress = -1
         if progress != state.progress:
             state.progress, state.progressed_at_ms = progress, now_ms
         lag = state.appended + 1 - max(progress, 0) + state.in_flight
-        return lag < WINDOW_RECORDS or now_ms - state.progressed_at_ms > STANDSTILL_MS
+        return lag < window or now_ms - state.progressed_at_ms > STANDSTILL_MS
 
     def _send(self, number: int, ours: _SourcePartition, routed: _Routed) -> None:
         target = routed.target

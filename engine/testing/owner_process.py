@@ -252,11 +252,11 @@ class OwnerProcess:
             wake = min(wake, 50)
         return wake
 
-    def _progress(self, partition: int) -> int | None:
+    def _progress(self, partition: int) -> tuple[int | None, bool]:
         owner = self.owners.get(partition)
         if owner is not None and owner.turns is not None:
-            return owner.turns.next_offset
-        return self.log.progress(partition)
+            return owner.turns.next_offset, True
+        return self.log.progress(partition), False
 
     # --- activities ---
 
