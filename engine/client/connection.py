@@ -1,10 +1,13 @@
-"""What a client asks of a log: publish a command, read and tail committed history, read dead letters.
+"""What a client asks of a log: publish a command, read and tail committed history and dead letters.
 
 Kafka and the embedded log implement it. Nothing uncommitted ever comes through here.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Protocol
+
+import msgspec
 
 from engine.errors import PublicError
 from engine.partition.ports import Record
@@ -12,8 +15,22 @@ from engine.partition.ports import Record
 OnPublished = Callable[[PublicError | None], None]
 
 
-class HistoryTail(Protocol):
-    """Committed history as it grows. One thread uses it."""
+class Published(msgspec.Struct, frozen=True, gc=False):
+    """Where `commands` has a command. A checkpoint and a dead letter name it by this place."""
+
+    partition: int
+    offset: int
+
+
+class TopicIds(msgspec.Struct, frozen=True):
+    """What tells a topic from another of the same name that was made later."""
+
+    commands: str
+    history: str
+
+
+class Tail(Protocol):
+    """Committed history, or dead letters, as they grow. One thread uses it."""
 
     def follow(self, positions: dict[int, int]) -> None:
         """From now on `poll` also returns these partitions, from these offsets. Each is followed once."""
@@ -21,6 +38,10 @@ class HistoryTail(Protocol):
 
     def poll(self, timeout_ms: int) -> list[Record]:
         """Further records, in order per partition; [] when none came in time. Raises a Fault."""
+        ...
+
+    def positions(self) -> dict[int, int]:
+        """By followed partition: everything committed before this offset was returned by `poll`."""
         ...
 
     def close(self) -> None:
@@ -44,6 +65,14 @@ class Connection(Protocol):
         """
         ...
 
+    def publish_placed(self, key: bytes, value: bytes) -> "Future[Published]":
+        """As `publish`, and tells where it is. Dearer; in no order with what `publish` sends."""
+        ...
+
+    def topic_ids(self) -> TopicIds:
+        """As they are now. Raises UnreachableError."""
+        ...
+
     def ends(self) -> dict[int, int]:
         """By partition, the end of the last commit of history."""
         ...
@@ -52,12 +81,23 @@ class Connection(Protocol):
         """What is committed at the call, from offset `start`, in batches. Raises UnreachableError."""
         ...
 
-    def open_tail(self) -> HistoryTail:
-        """A tail that follows nothing yet."""
+    def open_tail(self) -> Tail:
+        """A tail of history that follows nothing yet."""
         ...
 
     def read_dead_letters(self) -> Iterator[list[Record]]:
         """All dead letters that are still kept, partition by partition. Raises UnreachableError."""
+        ...
+
+    def dead_letter_ends(self, *, is_committed: bool) -> dict[int, int]:
+        """By partition, the end of the dead letters: of the committed ones, or of all that were written.
+
+        What was written before a commit became visible lies before the latter. Raises UnreachableError.
+        """
+        ...
+
+    def open_dead_letter_tail(self) -> Tail:
+        """A tail of the dead letters that follows nothing yet."""
         ...
 
     def close(self) -> None:

@@ -1,16 +1,18 @@
 """A client's connection to an embedded log: the same directory, from this process or another."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from engine.client.connection import OnPublished
+from engine.client.connection import OnPublished, Published, TopicIds
 from engine.client.errors import CLOSED, UnreachableError, faults_made_public
+from engine.codec.topics import CHECKPOINT_KEY
 from engine.embedded.client import EmbeddedClientLog
 from engine.embedded.log import EmbeddedLog
 from engine.errors import PublicError
 from engine.partition.ports import Record
 
+COMMANDS = "commands"
 HISTORY = "history"
 DEADLETTER = "deadletter"
 READ_RECORDS = 2_000
@@ -40,6 +42,19 @@ class EmbeddedConnection:
             # What an executor says that was shut down.
             on_done(UnreachableError(CLOSED))
 
+    def publish_placed(self, key: bytes, value: bytes) -> "Future[Published]":
+        """See the port."""
+        try:
+            return self._publishing.submit(self._publish_placed, key, value)
+        except RuntimeError:
+            refused: Future[Published] = Future()
+            refused.set_exception(UnreachableError(CLOSED))
+            return refused
+
+    def topic_ids(self) -> TopicIds:
+        """See the port."""
+        return TopicIds(commands=self._log.topic_id(COMMANDS), history=self._log.topic_id(HISTORY))
+
     def ends(self) -> dict[int, int]:
         """See the port."""
         with faults_made_public():
@@ -51,22 +66,34 @@ class EmbeddedConnection:
 
     def open_tail(self) -> "EmbeddedTail":
         """See the port."""
-        return EmbeddedTail(EmbeddedClientLog(self._directory, owner=self._owner))
+        return EmbeddedTail(EmbeddedClientLog(self._directory, owner=self._owner), HISTORY)
 
     def read_dead_letters(self) -> Iterator[list[Record]]:
         """See the port."""
         for partition in range(self._log.partitions(DEADLETTER)):
             yield from self._read(DEADLETTER, partition, 0)
 
+    def dead_letter_ends(self, *, is_committed: bool) -> dict[int, int]:
+        """See the port. Here a record is there when it is committed."""
+        with faults_made_public():
+            return self._log.end_offsets(DEADLETTER)
+
+    def open_dead_letter_tail(self) -> "EmbeddedTail":
+        """See the port."""
+        return EmbeddedTail(EmbeddedClientLog(self._directory, owner=self._owner), DEADLETTER)
+
     def close(self) -> None:
         """See the port."""
         self._publishing.shutdown()
         self._log.close()
 
+    def _publish_placed(self, key: bytes, value: bytes) -> Published:
+        with faults_made_public():
+            return Published(0, self._log.publish(key, value))
+
     def _publish(self, key: bytes, value: bytes, on_done: OnPublished) -> None:
         try:
-            with faults_made_public():
-                self._log.publish(key, value)
+            self._publish_placed(key, value)
         except PublicError as problem:
             on_done(problem)
         else:
@@ -85,10 +112,11 @@ class EmbeddedConnection:
 
 
 class EmbeddedTail:
-    """Implements `HistoryTail`."""
+    """Implements `Tail`."""
 
-    def __init__(self, log: EmbeddedClientLog) -> None:
+    def __init__(self, log: EmbeddedClientLog, topic: str) -> None:
         self._log = log
+        self._topic = topic
         self._positions: dict[int, int] = {}
 
     def follow(self, positions: dict[int, int]) -> None:
@@ -102,6 +130,10 @@ class EmbeddedTail:
             records = self._read()
         return records
 
+    def positions(self) -> dict[int, int]:
+        """See the port."""
+        return dict(self._positions)
+
     def close(self) -> None:
         """See the port."""
         self._log.close()
@@ -109,8 +141,13 @@ class EmbeddedTail:
     def _read(self) -> list[Record]:
         records: list[Record] = []
         for partition, position in self._positions.items():
-            found = self._log.read_topic(HISTORY, partition, position, READ_RECORDS)
+            found = self._log.read_topic(self._topic, partition, position, READ_RECORDS)
             if found:
-                self._positions[partition] = found[-1].offset + 1
+                self._positions[partition] = _behind(found[-1])
                 records += found
         return records
+
+
+def _behind(record: Record) -> int:
+    """The offset behind a record, and behind the marker that each commit of history ends with."""
+    return record.offset + (2 if record.key == CHECKPOINT_KEY else 1)

@@ -1,12 +1,15 @@
 """A client's connection to Kafka. It belongs to no group, and writes to no topic but `commands`."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future
+from functools import cached_property
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
 
-from engine.client.connection import OnPublished
+from engine.client.connection import OnPublished, Published, TopicIds
 from engine.client.errors import UnreachableError, faults_made_public
+from engine.client.placing import PlacingPublisher
 from engine.client.publisher import Publisher
 from engine.codec.topics import topics_of
 from engine.errors import ConfigurationError
@@ -14,7 +17,7 @@ from engine.kafka.errors import fault_of
 from engine.kafka.offsets import list_offsets
 from engine.kafka.reader import BATCH_RECORDS, message_is_good, read_range, reading_consumer, record_of
 from engine.kafka.settings import KafkaSettings, check_properties
-from engine.kafka.topics import unreachable
+from engine.kafka.topics import topic_ids, unreachable
 from engine.partition.ports import Record
 
 
@@ -39,6 +42,24 @@ class KafkaConnection:
         """See the port."""
         self._publisher.publish(key, value, on_done)
 
+    def publish_placed(self, key: bytes, value: bytes) -> "Future[Published]":
+        """See the port."""
+        return self._placing.publish(key, value)
+
+    @cached_property
+    def _placing(self) -> PlacingPublisher:
+        # Of all clients only a gateway has need of it.
+        return PlacingPublisher(self._settings, self._topics.commands)
+
+    def topic_ids(self) -> TopicIds:
+        """See the port."""
+        commands, history = self._topics.commands, self._topics.history
+        try:
+            found = topic_ids(self._admin, [commands, history], self._settings.request_timeout_ms)
+        except KafkaException as problem:
+            raise UnreachableError(str(fault_of(problem, "read the topics' ids"))) from problem
+        return TopicIds(commands=found[commands], history=found[history])
+
     def ends(self) -> dict[int, int]:
         """See the port."""
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -57,9 +78,21 @@ class KafkaConnection:
         for partition in range(self._partitions[self._topics.deadletter]):
             yield from self._read(self._topics.deadletter, partition, 0)
 
+    def dead_letter_ends(self, *, is_committed: bool) -> dict[int, int]:
+        """See the port."""
+        isolation = IsolationLevel.READ_COMMITTED if is_committed else IsolationLevel.READ_UNCOMMITTED
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        return self._offsets(self._topics.deadletter, latest, isolation)
+
+    def open_dead_letter_tail(self) -> "KafkaTail":
+        """See the port."""
+        return KafkaTail(self._settings, self._topics.deadletter)
+
     def close(self) -> None:
         """See the port."""
         self._publisher.close()
+        if "_placing" in vars(self):
+            self._placing.close()
 
     def _count_partitions(self) -> dict[str, int]:
         names = {self._topics.commands, self._topics.history, self._topics.deadletter}
@@ -78,12 +111,13 @@ class KafkaConnection:
             raise ConfigurationError(message)
         return {name: len(topics[name].partitions) for name in names}
 
-    def _offsets(self, topic: str, spec: OffsetSpec) -> dict[int, int]:
-        """By partition. Read committed: the end is then where the first open transaction begins."""
+    def _offsets(
+        self, topic: str, spec: OffsetSpec, isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
+    ) -> dict[int, int]:
+        """By partition. Read committed, the end is where the first open transaction begins."""
         asked = dict.fromkeys(range(self._partitions[topic]), spec)
-        isolation, timeout_ms = IsolationLevel.READ_COMMITTED, self._settings.request_timeout_ms
         try:
-            return list_offsets(self._admin, topic, asked, isolation, timeout_ms)
+            return list_offsets(self._admin, topic, asked, isolation, self._settings.request_timeout_ms)
         except KafkaException as problem:
             raise UnreachableError(str(fault_of(problem, f"list offsets of {topic}"))) from problem
 
@@ -95,16 +129,18 @@ class KafkaConnection:
 
 
 class KafkaTail:
-    """Implements `HistoryTail`."""
+    """Implements `Tail`."""
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self._topic = topic
+        self._starts: dict[int, int] = {}
         self._consumer: Consumer = reading_consumer(settings, f"{topic}.tail", committed=True)
 
     def follow(self, positions: dict[int, int]) -> None:
         """See the port."""
         places = [TopicPartition(self._topic, partition, offset) for partition, offset in positions.items()]
         self._consumer.incremental_assign(places)
+        self._starts |= positions
 
     def poll(self, timeout_ms: int) -> list[Record]:
         """See the port."""
@@ -113,6 +149,12 @@ class KafkaTail:
             return []
         messages = [first, *self._consumer.consume(BATCH_RECORDS, 0)]
         return [record_of(message) for message in messages if message_is_good(message)]
+
+    def positions(self) -> dict[int, int]:
+        """See the port. Markers and aborted records are passed too, and return nothing."""
+        places = [TopicPartition(self._topic, partition) for partition in self._starts]
+        found = {place.partition: place.offset for place in self._consumer.position(places)}
+        return {number: max(found[number], start) for number, start in self._starts.items()}
 
     def close(self) -> None:
         """See the port."""

@@ -169,16 +169,14 @@ class TopicAdmin:
             message = f"the topics of app {self._settings.app!r} are not safe:\n  {lines}\n{remedy}"
             raise ConfigurationError(message)
         names = self._names
-        described = self._admin.describe_topics(
-            TopicCollection([names.commands, names.inbox, names.history]),
-            request_timeout=self._settings.request_timeout_ms / 1000,
-        )
-        topics = {name: future.result() for name, future in described.items()}
+        wanted = [names.commands, names.inbox, names.history]
+        found = topic_ids(self._admin, wanted, self._settings.request_timeout_ms)
         return Identity(
-            commands_topic_id=_written(topics[names.commands].topic_id),
-            inbox_topic_id=_written(topics[names.inbox].topic_id),
-            history_topic_id=_written(topics[names.history].topic_id),
-            partitions=len(topics[names.inbox].partitions),
+            commands_topic_id=found[names.commands],
+            inbox_topic_id=found[names.inbox],
+            history_topic_id=found[names.history],
+            # Just checked to be so.
+            partitions=self._settings.partitions,
         )
 
     def _remedy(self, differences: list[Difference]) -> str:
@@ -241,6 +239,12 @@ class TopicAdmin:
             if len(found) == len(created) and ready:
                 return
             time.sleep(0.05)
+
+
+def topic_ids(admin: AdminClient, names: list[str], timeout_ms: int) -> dict[str, str]:
+    """The topics' ids by their names. Raises KafkaException."""
+    described = admin.describe_topics(TopicCollection(names), request_timeout=timeout_ms / 1000)
+    return {name: _written(future.result().topic_id) for name, future in described.items()}
 
 
 def _written(topic_id: Uuid) -> str:

@@ -1,0 +1,63 @@
+"""Publishes commands and tells of each where it is: for those who look for what becomes of that very command.
+
+Each has a delivery report of its own, which is dearer than the groups of `Publisher`.
+"""
+
+import threading
+from concurrent.futures import Future
+from functools import partial
+
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from engine.client.connection import Published
+from engine.client.errors import CLOSED, UnreachableError
+from engine.kafka.appender import appending_producer, produce
+from engine.kafka.errors import fault_of
+from engine.kafka.settings import KafkaSettings
+from engine.partition.ports import Append
+
+ANY_PARTITION = -1
+DELIVERY_POLL_S = 0.1
+CLOSE_S = 5.0
+
+
+class PlacingPublisher:
+    """A producer, and the thread that hears its reports. `publish` may be called by any thread."""
+
+    def __init__(self, settings: KafkaSettings, topic: str) -> None:
+        self._topic = topic
+        self._producer = appending_producer(settings, only_errors=False)
+        self._is_closed = threading.Event()
+        self._deliveries = threading.Thread(target=self._deliver, name="client-deliveries", daemon=True)
+        self._deliveries.start()
+
+    def publish(self, key: bytes, value: bytes) -> "Future[Published]":
+        """In order per key. Done when all replicas have it; or UnreachableError."""
+        published: Future[Published] = Future()
+        if self._is_closed.is_set():
+            published.set_exception(UnreachableError(CLOSED))
+            return published
+        record = Append(ANY_PARTITION, key, value)
+        try:
+            produce(self._producer, self._topic, record, partial(_delivered, published))
+        except KafkaException as problem:
+            published.set_exception(UnreachableError(str(fault_of(problem, "publish a command"))))
+        return published
+
+    def close(self) -> None:
+        """Waits, briefly, for what is being published."""
+        self._producer.flush(CLOSE_S)
+        self._is_closed.set()
+        self._deliveries.join(CLOSE_S)
+
+    def _deliver(self) -> None:
+        # A thread of its own, so that an acknowledgement wakes whoever waits for it, whatever the others do.
+        while not self._is_closed.is_set():
+            self._producer.poll(DELIVERY_POLL_S)
+
+
+def _delivered(published: "Future[Published]", error: KafkaError | None, message: Message) -> None:
+    if error is None:
+        published.set_result(Published(message.partition() or 0, message.offset() or 0))
+    else:
+        published.set_exception(UnreachableError(str(fault_of(error, f"publish to {message.topic()}"))))
