@@ -58,6 +58,11 @@ class Commits:
         self._records: list[Record] = []
         self._has_tombstone = False
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there are records of a commit whose checkpoint has not come."""
+        return bool(self._records)
+
     def add(self, record: Record) -> list[Record]:
         """The events of a commit when `record` is its checkpoint, else []."""
         if record.key != CHECKPOINT_KEY:

@@ -1,0 +1,51 @@
+"""How far something has come in each partition, and who waits for it to come further. Any thread."""
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+
+
+class Reach:
+    """Positions that only rise, until they are reset."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._positions: dict[int, int] = {}
+        self._waiting: list[tuple[Mapping[int, int], Future[None]]] = []
+
+    @property
+    def positions(self) -> Mapping[int, int]:
+        """By partition."""
+        return self._positions
+
+    def advance(self, positions: Mapping[int, int]) -> None:
+        """Further on; tells those who waited for it."""
+        with self._lock:
+            self._positions = self._positions | dict(positions)
+            done = [future for wanted, future in self._waiting if self._has(wanted)]
+            # Who gave up is forgotten here too.
+            self._waiting = [
+                each for each in self._waiting if not each[1].cancelled() and not self._has(each[0])
+            ]
+        for future in done:
+            if future.set_running_or_notify_cancel():
+                future.set_result(None)
+
+    def reset(self) -> None:
+        """Back to the beginning; those who wait go on waiting."""
+        with self._lock:
+            self._positions = {}
+
+    def reached(self, wanted: Mapping[int, int]) -> "Future[None]":
+        """Done when every partition has come as far as is wanted. Cancel it to give up."""
+        future: Future[None] = Future()
+        with self._lock:
+            if not self._has(wanted):
+                self._waiting.append((wanted, future))
+                return future
+        future.set_result(None)
+        return future
+
+    def _has(self, wanted: Mapping[int, int]) -> bool:
+        positions = self._positions
+        return all(positions.get(partition, 0) >= position for partition, position in wanted.items())
