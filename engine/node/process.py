@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from types import FrameType
+from typing import Protocol
 
 import msgspec
 from confluent_kafka import KafkaException
@@ -41,22 +42,31 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     app: str
 
 
+class Stoppable(Protocol):
+    """Something that works until it is told to stop."""
+
+    def stop(self) -> None:
+        """Asks it to stop. Returns at once."""
+        ...
+
+
 class StopRequest:
     """SIGTERM and SIGINT, whenever they come: before there is a worker, or while it works."""
 
     def __init__(self) -> None:
         self.asked = threading.Event()
-        self._worker: Worker | None = None
+        self._worker: Stoppable | None = None
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
 
-    def watch(self, worker: Worker) -> None:
-        """From now on a signal stops this worker."""
+    def watch(self, worker: Stoppable) -> None:
+        """From now on a signal stops it."""
         self._worker = worker
         if self.asked.is_set():
             worker.stop()
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def ask(self) -> None:
+        """As a signal does. Any thread."""
         if self.asked.is_set():
             return
         self.asked.set()
@@ -65,6 +75,9 @@ class StopRequest:
         timer.start()
         if self._worker is not None:
             self._worker.stop()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.ask()
 
 
 def run_process(assignment: Assignment, slot: Slot) -> int:
@@ -135,6 +148,6 @@ def _whereabouts(worker: Worker, slot: Slot) -> dict[str, object]:
 
 
 def _give_up() -> None:
-    text = "the worker did not stop in %.1f s; what it had not committed is derived again"
+    text = "the process did not stop in %.1f s; what it had not committed is derived again"
     log.error(text, STOP_SECONDS_MAX)
     end_process(FAULT_EXIT)

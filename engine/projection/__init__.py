@@ -5,7 +5,9 @@ any time; nothing here is ever asked by an owner.
 """
 
 from engine.projection.projection import Progress, Projection
+from engine.projection.reach import Reach
 from engine.projection.reader import Order, Reader
+from engine.projection.run import Run
 from engine.projection.views import Count, Filter, Instance, InstanceRow, Page
 
 __all__ = [
@@ -17,5 +19,7 @@ __all__ = [
     "Page",
     "Progress",
     "Projection",
+    "Reach",
     "Reader",
+    "Run",
 ]

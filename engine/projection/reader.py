@@ -13,12 +13,10 @@ import msgspec
 from engine.client.state import WorkflowHistoryEvent, history_event_of, utc
 from engine.codec.avro import UndecodableError, decode_event
 from engine.codec.schemas import HEADER_BYTES, MAGIC
-from engine.errors import FailureDetails, InvalidCommandError
-from engine.model import events as ev
-from engine.model.failure import Failure, Payload
+from engine.errors import InvalidCommandError
 from engine.model.state import Status
 from engine.projection.database import open_for_reading
-from engine.projection.views import Count, Filter, Instance, InstanceRow, Page
+from engine.projection.views import Count, Filter, Instance, InstanceRow, Page, instance_of
 
 PAGE_ROWS_MAX = 1_000
 UNREADABLE_EVENT = "Unreadable"
@@ -66,14 +64,7 @@ class Reader:
             row = _row_of(found[0])
             places = (found[0]["number"], row.events if row.status in _ENDED else 1)
             events = [decode_event(each["value"])[1].event for each in self._rows(_FIRST_AND_LAST, places)]
-        outcome = events[-1]
-        failure = outcome.failure if isinstance(outcome, ev.InstanceFailed) else None
-        return Instance(
-            row=row,
-            input=_input_of(events[0]),
-            output=_output_of(outcome),
-            failure=None if failure is None else _details_of(failure),
-        )
+        return instance_of(row, events[0], events[-1])
 
     @contextmanager
     def _moment(self) -> Iterator[None]:
@@ -93,13 +84,15 @@ class Reader:
         )
         return [_event_of(row) for row in self._rows(statement, (instance_id, after, limit))]
 
-    def values(self, instance_id: str) -> list[bytes]:
-        """The events of the newest run as they are on record."""
+    def values(self, instance_id: str, partition: int) -> tuple[int, list[bytes]]:
+        """The events of the newest run as they are on record, and the position of history they are up to."""
         statement = (
             "SELECT value FROM instances JOIN events ON instance = number WHERE instance_id = ?"
             " ORDER BY events.sequence"
         )
-        return [row["value"] for row in self._rows(statement, (instance_id,))]
+        with self._moment():
+            position = self.positions().get(partition, 0)
+            return position, [row["value"] for row in self._rows(statement, (instance_id,))]
 
     def children(self, instance_id: str) -> list[tuple[str, str]]:
         """Id and workflow of every child that the newest run asked for, in that order."""
@@ -130,13 +123,13 @@ class Reader:
         rows = tuple(_row_of(each) for each in found[:limit])
         return Page(rows=rows, next_after=_encode_after(rows[-1]) if len(found) > limit else None)
 
-    def pages(self, wanted: Filter, limit: int) -> Iterator[InstanceRow]:
-        """Up to `limit` instances by id, however many pages that takes."""
+    def pages(self, wanted: Filter) -> Iterator[InstanceRow]:
+        """All instances by id, however many pages that takes."""
         after: str | None = None
-        while limit > 0:
-            page = self.page(wanted, order=Order.BY_ID, after=after, limit=min(limit, PAGE_ROWS_MAX))
+        while True:
+            page = self.page(wanted, order=Order.BY_ID, after=after, limit=PAGE_ROWS_MAX)
             yield from page.rows
-            limit, after = limit - len(page.rows), page.next_after
+            after = page.next_after
             if after is None:
                 return
 
@@ -236,15 +229,3 @@ def _event_of(row: sqlite3.Row) -> WorkflowHistoryEvent:
             event_type=UNREADABLE_EVENT,
             attributes={"schema": fingerprint, "bytes": len(value)},
         )
-
-
-def _input_of(event: ev.Event) -> Payload | None:
-    return event.input if isinstance(event, ev.InstanceStarted) else None
-
-
-def _output_of(event: ev.Event) -> Payload | None:
-    return event.output if isinstance(event, ev.InstanceCompleted | ev.InstanceTerminated) else None
-
-
-def _details_of(failure: Failure) -> FailureDetails:
-    return FailureDetails(failure.message, failure.type, failure.stack or None)

@@ -3,7 +3,8 @@
 import msgspec
 
 from engine.errors import FailureDetails
-from engine.model.failure import Payload
+from engine.model import events as ev
+from engine.model.failure import Failure, Payload
 from engine.model.state import Status
 
 
@@ -58,3 +59,17 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     workflow: str
     status: Status
     instances: int
+
+
+def instance_of(row: InstanceRow, first: ev.Event, last: ev.Event) -> Instance:
+    """An instance with the payloads of its first event, and of its last where that is its outcome."""
+    return Instance(
+        row=row,
+        input=first.input if isinstance(first, ev.InstanceStarted) else None,
+        output=last.output if isinstance(last, ev.InstanceCompleted | ev.InstanceTerminated) else None,
+        failure=_details_of(last.failure) if isinstance(last, ev.InstanceFailed) else None,
+    )
+
+
+def _details_of(failure: Failure) -> FailureDetails:
+    return FailureDetails(failure.message, failure.type, failure.stack or None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.codec.avro import encode_event
+from engine.codec.topics import partition_of
 from engine.core.values import encode_value
 from engine.errors import InvalidCommandError
 from engine.model import events as ev
@@ -12,7 +13,7 @@ from engine.model.failure import Failure, ParentLink, Payload
 from engine.model.state import Status
 from engine.projection import Count, Filter, Order
 from engine.projection import fold as fold_module
-from tests.projection.made_log import recorded
+from tests.projection.made_log import PARTITIONS, recorded
 
 STARTED = ev.InstanceStarted(workflow="order", input=Payload(b'{"item":"tea"}'))
 COMPLETED = ev.InstanceCompleted(output=Payload(b'"done"'))
@@ -200,4 +201,8 @@ def test_a_page_has_bounds(shown, limit):
 
 def test_what_is_kept_of_an_event_is_its_bytes(log, shown):
     log.commit(("a", "r1", 1, STARTED))
-    assert shown().values("a") == [encode_event("a", recorded("r1", 1, STARTED))]
+    partition = partition_of("a", PARTITIONS)
+    assert shown().values("a", partition) == (
+        log.ends()[partition],
+        [encode_event("a", recorded("r1", 1, STARTED))],
+    )

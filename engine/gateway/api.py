@@ -1,0 +1,352 @@
+"""What goes beyond Dapr: lists, counts, histories, waits, streams, and commands for many at once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from itertools import islice
+from typing import Annotated
+
+from msgspec import Meta
+
+from engine.client import requests
+from engine.client.requests import Request
+from engine.gateway import waits
+from engine.gateway.answers import Accepted, Answer, Refused
+from engine.gateway.forms import known_id, not_found
+from engine.gateway.http import LAG, Body, Call, ErrorBody, Parameter, Reply, Response, Route
+from engine.gateway.service import Service
+from engine.gateway.shapes import (
+    Bulk,
+    BulkDone,
+    BulkFilter,
+    Children,
+    ChildShape,
+    Counts,
+    CountShape,
+    Detail,
+    History,
+    Instances,
+    Time,
+    Waited,
+    detail_of,
+    event_shape_of,
+    filter_of,
+    summary_of,
+)
+from engine.gateway.streams import EVENT_STREAM, Streams, parse_event_id
+from engine.model.state import FINISHED_STATUSES, Status
+from engine.projection import Instance, InstanceRow, Order
+from engine.projection.reader import PAGE_ROWS_MAX
+
+ROOT = "/api/v1"
+WAIT_S_MAX = 300.0
+BULK_AT_ONCE = 64
+HISTORY_EVENTS_MAX = 10_000
+
+Rows = Annotated[int, Meta(ge=1, le=PAGE_ROWS_MAX)]
+Events = Annotated[int, Meta(ge=1, le=HISTORY_EVENTS_MAX)]
+Number = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Seconds = Annotated[float, Meta(ge=0, le=WAIT_S_MAX)]
+
+_INSTANCE = Parameter(name="instance", where="path", prose="The id of the instance.")
+_FILTERS = (
+    Parameter(name="workflow", prose="Only those of this workflow."),
+    Parameter(
+        name="status", prose="Only those of this status, or of one of these.", kind=list[Status], is_many=True
+    ),
+    Parameter(name="created_from", prose="Only those whose run began then or later (RFC 3339).", kind=Time),
+    Parameter(name="created_before", prose="Only those whose run began before (RFC 3339).", kind=Time),
+    Parameter(name="prefix", prose="Only those whose id begins like this.", default=""),
+    Parameter(name="parent", prose="Only the children of this instance."),
+)
+_INVALID = Response(status=400, prose="The request can't be understood.", kind=ErrorBody)
+_MISSING = Response(status=404, prose="There is no such instance.", kind=ErrorBody)
+_LATER = Response(status=503, prose="The log or the read model can't be read now.", kind=ErrorBody)
+_LAST_EVENT = Parameter(
+    name="last-event-id", where="header", prose="Goes on behind this event, as browsers do by themselves."
+)
+
+
+class Api:
+    """The handlers."""
+
+    def __init__(self, service: Service, streams: Streams) -> None:
+        self._service = service
+        self._streams = streams
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        return [*self._lists(), *self._of_one(), *self._of_all()]
+
+    def _lists(self) -> list[Route]:
+        return [
+            _get(
+                "/instances",
+                "list_instances",
+                "Instances, the newest first; or by id: then each is listed exactly once, whatever happens.",
+                self._list,
+                (Response(status=200, prose="A page.", kind=Instances), _INVALID, _LATER),
+                (
+                    *_FILTERS,
+                    Parameter(
+                        name="order", prose="How it is sorted.", kind=Order, default=Order.NEWEST_FIRST
+                    ),
+                    Parameter(name="limit", prose="How many at most.", kind=Rows, default=100),
+                    Parameter(name="after", prose="The `next` of the page before."),
+                ),
+            ),
+            _get(
+                "/counts",
+                "count_instances",
+                "How many instances there are, by workflow and status.",
+                self._count,
+                (Response(status=200, prose="The counts.", kind=Counts), _LATER),
+            ),
+        ]
+
+    def _of_one(self) -> list[Route]:
+        until = Parameter(
+            name="until",
+            prose="`completed` for an outcome, `started`.",
+            kind=waits.Until,
+            default=waits.Until.COMPLETED,
+        )
+        return [
+            _get(
+                "/instances/{instance}",
+                "get_instance",
+                "One instance with its input and its outcome.",
+                self._show,
+                (Response(status=200, prose="The instance.", kind=Detail), _INVALID, _MISSING, _LATER),
+                (_INSTANCE,),
+            ),
+            _get(
+                "/instances/{instance}/history",
+                "get_history",
+                "The events of its newest run, payloads decoded.",
+                self._history,
+                (Response(status=200, prose="Events.", kind=History), _INVALID, _MISSING, _LATER),
+                (
+                    _INSTANCE,
+                    Parameter(name="after", prose="Only those behind this number.", kind=Number, default=0),
+                    Parameter(name="limit", prose="How many at most.", kind=Events, default=1_000),
+                ),
+            ),
+            _get(
+                "/instances/{instance}/children",
+                "get_children",
+                "The child workflows its newest run asked for.",
+                self._children,
+                (Response(status=200, prose="The children.", kind=Children), _INVALID, _MISSING, _LATER),
+                (_INSTANCE,),
+            ),
+            _get(
+                "/instances/{instance}/wait",
+                "wait_for_instance",
+                "Answers when the instance has an outcome, or has started; or when the time is over.",
+                self._wait,
+                (Response(status=200, prose="The instance then.", kind=Waited), _INVALID, _LATER),
+                (
+                    _INSTANCE,
+                    until,
+                    Parameter(name="timeout_seconds", prose="How long to wait.", kind=Seconds, default=30.0),
+                ),
+            ),
+            _get(
+                "/instances/{instance}/events",
+                "stream_instance",
+                "Every event of an instance: those on record, and then as they come (server-sent events).",
+                self._stream_one,
+                (
+                    Response(status=200, prose="A stream.", content_type=EVENT_STREAM),
+                    _INVALID,
+                    _LATER,
+                ),
+                (_INSTANCE, _LAST_EVENT),
+            ),
+        ]
+
+    def _of_all(self) -> list[Route]:
+        done = (
+            Response(status=200, prose="What it came to.", kind=BulkDone),
+            _INVALID,
+            Response(status=413, prose="It is too large.", kind=ErrorBody),
+            _LATER,
+        )
+        body = Body(prose="Which, and whether in earnest.", kind=Bulk, is_required=True)
+        bulks = [
+            Route(
+                method="POST",
+                path=f"{ROOT}/bulk/{verb}",
+                name=f"bulk_{verb}",
+                prose=prose,
+                tag="Beyond Dapr",
+                handle=handle,
+                responses=done,
+                body=body,
+                is_command=True,
+            )
+            for verb, prose, handle in (
+                (
+                    "terminate",
+                    "End the instances that a filter means, unless they are over.",
+                    self._terminate,
+                ),
+                ("purge", "Remove the finished instances that a filter means.", self._purge),
+            )
+        ]
+        stream = _get(
+            "/events",
+            "stream_all",
+            "Every event of every instance, from now on (server-sent events).",
+            self._stream_all,
+            (Response(status=200, prose="A stream.", content_type=EVENT_STREAM), _LATER),
+        )
+        return [*bulks, stream]
+
+    # --- questions ---
+
+    async def _list(self, call: Call) -> Reply:
+        wanted = filter_of(
+            BulkFilter(
+                workflow=call["workflow"],
+                status=call["status"] or [],
+                created_from=call["created_from"],
+                created_before=call["created_before"],
+                prefix=call["prefix"],
+                parent=call["parent"],
+            )
+        )
+        page = await self._service.read(
+            lambda reader: reader.page(wanted, order=call["order"], after=call["after"], limit=call["limit"])
+        )
+        found = Instances(instances=[summary_of(row) for row in page.rows], next=page.next_after)
+        return self._reply(found)
+
+    async def _count(self, call: Call) -> Reply:
+        counts = await self._service.read(lambda reader: reader.counts())
+        return self._reply(
+            Counts([CountShape(workflow=c.workflow, status=c.status, instances=c.instances) for c in counts])
+        )
+
+    async def _show(self, call: Call) -> Reply:
+        return self._reply(detail_of(await self._existing(call)))
+
+    async def _history(self, call: Call) -> Reply:
+        instance_id, after, limit = known_id(call), call["after"], call["limit"]
+        events = await self._service.history(instance_id, after, limit + 1)
+        if not events:
+            await self._existing(call)
+        goes_on = len(events) > limit
+        shown = [event_shape_of(event) for event in events[:limit]]
+        return self._reply(History(events=shown, next=shown[-1].event_id if goes_on else None))
+
+    async def _children(self, call: Call) -> Reply:
+        instance = await self._existing(call)
+        found = await self._service.read(lambda reader: reader.children(instance.row.instance_id))
+        return self._reply(Children([ChildShape(instance_id=each, workflow=name) for each, name in found]))
+
+    async def _existing(self, call: Call) -> Instance:
+        instance_id = known_id(call)
+        instance = await self._service.find(instance_id)
+        if instance is None:
+            raise not_found(instance_id)
+        return instance
+
+    def _reply(self, body: object) -> Reply:
+        return Reply(status=200, body=body, headers={LAG: str(self._service.lag)})
+
+    # --- waits and streams ---
+
+    async def _wait(self, call: Call) -> Reply:
+        instance_id, until = known_id(call), call["until"]
+        try:
+            instance = await waits.wait(self._service, instance_id, until.is_met, call["timeout_seconds"])
+            is_met = True
+        except TimeoutError:
+            instance, is_met = await self._service.find(instance_id), False
+        return self._reply(Waited(is_met=is_met, instance=None if instance is None else detail_of(instance)))
+
+    async def _stream_one(self, call: Call) -> Reply:
+        after = parse_event_id(call["last-event-id"])
+        return self._streams.reply(_told_of_one(self._service, known_id(call), after))
+
+    async def _stream_all(self, call: Call) -> Reply:
+        return self._streams.reply(waits.all_events(self._service))
+
+    # --- many at once ---
+
+    async def _terminate(self, call: Call) -> Reply:
+        return await self._for_all(
+            call,
+            lambda row: row.status not in FINISHED_STATUSES,
+            lambda instance_id: requests.terminate(instance_id, None, recursive=True),
+        )
+
+    async def _purge(self, call: Call) -> Reply:
+        return await self._for_all(
+            call,
+            lambda row: row.status in FINISHED_STATUSES,
+            lambda instance_id: requests.purge(instance_id, recursive=True, force=False),
+        )
+
+    async def _for_all(
+        self, call: Call, is_meant: Callable[[InstanceRow], bool], request_of: Callable[[str], Request]
+    ) -> Reply:
+        bulk = call.decode(Bulk)
+        wanted = filter_of(bulk.filter)
+        found = await self._service.read(
+            lambda reader: list(islice(filter(is_meant, reader.pages(wanted)), bulk.limit + 1))
+        )
+        meant = [row.instance_id for row in found[: bulk.limit]]
+        answers: list[Answer] = []
+        if not bulk.dry_run:
+            answers = await self._send_all([request_of(instance_id) for instance_id in meant])
+        refused = sum(isinstance(answer, Refused) for answer in answers)
+        accepted = sum(isinstance(answer, Accepted) for answer in answers)
+        done = BulkDone(
+            dry_run=bulk.dry_run,
+            matched=len(meant),
+            accepted=accepted,
+            refused=refused,
+            undecided=len(answers) - accepted - refused,
+            more=len(found) > bulk.limit,
+            instance_ids=meant,
+        )
+        return self._reply(done)
+
+    async def _send_all(self, commands: list[Request]) -> list[Answer]:
+        # Bounded: a worker's other commands must not wait behind ten thousand of these.
+        gate = asyncio.Semaphore(BULK_AT_ONCE)
+
+        async def send(command: Request) -> Answer:
+            async with gate:
+                return await self._service.send(command)
+
+        return list(await asyncio.gather(*(send(command) for command in commands)))
+
+
+async def _told_of_one(
+    service: Service, instance_id: str, after: tuple[str, int] | None
+) -> AsyncIterator[waits.Happened]:
+    async for recorded in waits.events(service, instance_id, after):
+        yield waits.Happened(instance_id, recorded)
+
+
+def _get(
+    path: str,
+    name: str,
+    prose: str,
+    handle: Callable[[Call], object],
+    responses: tuple[Response, ...],
+    parameters: tuple[Parameter, ...] = (),
+) -> Route:
+    return Route(
+        method="GET",
+        path=ROOT + path,
+        name=name,
+        prose=prose,
+        tag="Beyond Dapr",
+        handle=handle,  # type: ignore[arg-type]  # a bound method
+        responses=responses,
+        parameters=parameters,
+    )

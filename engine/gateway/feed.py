@@ -1,0 +1,160 @@
+"""Committed history as it comes, for those who wait: wakes them, and tells how far commands are processed.
+
+It never waits for SQLite, and decodes nothing but each partition's newest checkpoint.
+"""
+
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from engine.client.connection import Connection
+from engine.client.fold import Commits, instance_key_of
+from engine.codec.avro import UndecodableError, decode_checkpoint
+from engine.codec.topics import CHECKPOINT_KEY
+from engine.gateway.follower import Follower
+from engine.partition.ports import Record
+from engine.projection import Reach
+
+WATCHED_RECORDS_MAX = 20_000
+WATCHED_BYTES_MAX = 16 * 1024 * 1024
+
+Place = tuple[str, int]
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """How far an owner has taken in the partitions of `commands`, with the commit behind this position."""
+
+    position: int
+    offsets: Mapping[Place, int]
+
+
+OnMark = Callable[[int, Mark], None]
+
+
+class Watch:
+    """What came of one instance, or of all, since it began. The feed adds, its one reader takes."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._records: deque[Record] = deque()
+        self._bytes = 0
+        # Whether it was cut off: nobody took what came, and memory has a bound.
+        self.is_over = False
+
+    def add(self, record: Record) -> None:
+        """One more record."""
+        self._bytes += len(record.value or b"")
+        if len(self._records) >= WATCHED_RECORDS_MAX or self._bytes > WATCHED_BYTES_MAX:
+            self.is_over = True
+            return
+        self._records.append(record)
+
+    def wake(self) -> None:
+        """Lets the reader look."""
+        self._wake()
+
+    def take(self) -> list[Record]:
+        """All that came since the last call."""
+        taken: list[Record] = []
+        while self._records:
+            record = self._records.popleft()
+            self._bytes -= len(record.value or b"")
+            taken.append(record)
+        return taken
+
+
+class Feed:
+    """The tail of history of one gateway. Any thread may watch."""
+
+    def __init__(self, connection: Connection, on_mark: OnMark) -> None:
+        self.reach = Reach()
+        self._on_mark = on_mark
+        self._lock = threading.Lock()
+        self._watches: dict[bytes, list[Watch]] = {}
+        self._watches_of_all: list[Watch] = []
+        self._commits: dict[int, Commits] = defaultdict(Commits)
+        self._follower = Follower(
+            "gateway-feed", connection.open_tail, connection.ends, self._take, self._commits.clear
+        )
+
+    def start(self) -> None:
+        """Begins at the present end of history. Raises UnreachableError."""
+        self.reach.advance(self._follower.start())
+
+    def close(self) -> None:
+        """Ends it."""
+        self._follower.close()
+
+    @property
+    def is_following(self) -> bool:
+        """Whether history can be read."""
+        return self._follower.is_following
+
+    def watch(self, instance_id: str | None, wake: Callable[[], None]) -> Watch:
+        """From now on `wake` is called, by the feed's thread, when something came of the instance, or of any.
+
+        It is certain to bring what lies behind `reach` as it is after this call.
+        """
+        watch = Watch(wake)
+        with self._lock:
+            if instance_id is None:
+                self._watches_of_all = [*self._watches_of_all, watch]
+            else:
+                key = instance_id.encode()
+                self._watches[key] = [*self._watches.get(key, ()), watch]
+        return watch
+
+    def leave(self, instance_id: str | None, watch: Watch) -> None:
+        """Ends what `watch` began."""
+        with self._lock:
+            if instance_id is None:
+                self._watches_of_all = [each for each in self._watches_of_all if each is not watch]
+                return
+            key = instance_id.encode()
+            left = [each for each in self._watches.get(key, ()) if each is not watch]
+            if left:
+                self._watches[key] = left
+            else:
+                self._watches.pop(key, None)
+
+    # --- the thread ---
+
+    def _take(self, records: list[Record], positions: Mapping[int, int]) -> Mapping[int, int]:
+        woken: dict[int, Watch] = {}
+        checkpoints: dict[int, Record] = {}
+        # Watches that are added meanwhile lie behind a reach that does not count these records yet.
+        with self._lock:
+            for record in records:
+                events = self._commits[record.partition].add(record)
+                if record.key == CHECKPOINT_KEY:
+                    checkpoints[record.partition] = record
+                    self._add(events, woken)
+            whole = {n: at for n, at in positions.items() if not self._commits[n].is_open}
+            self.reach.advance(whole)
+        for watch in woken.values():
+            watch.wake()
+        for partition, checkpoint in checkpoints.items():
+            mark = _mark_of(checkpoint)
+            if mark is not None:
+                self._on_mark(partition, mark)
+        return whole
+
+    def _add(self, events: list[Record], woken: dict[int, Watch]) -> None:
+        for record in events:
+            if record.key.startswith(b"~"):
+                continue
+            for watch in (*self._watches.get(instance_key_of(record.key), ()), *self._watches_of_all):
+                watch.add(record)
+                woken[id(watch)] = watch
+
+
+def _mark_of(record: Record) -> Mark | None:
+    try:
+        checkpoint = decode_checkpoint(record.value or b"")
+    except UndecodableError:
+        # Of a newer engine. Nothing is said of commands then; nobody is told anything wrong.
+        return None
+    offsets = {(source.topic_id, source.partition): source.offset for source in checkpoint.sources}
+    return Mark(record.offset + 1, offsets)

@@ -1,0 +1,133 @@
+"""Who may ask, and how much at once: looked at before anything of a request is believed.
+
+Without a token only this machine may ask, and of this machine no web page: a browser would carry out what any
+page on the net says, by a form or by a name that resolves to 127.0.0.1.
+"""
+
+import hmac
+import ipaddress
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from engine.errors import ConfigurationError
+from engine.gateway.http import BODY_BYTES_MAX, HEADER_BYTES_MAX, Problem, encode
+
+TOKEN_HEADER = b"dapr-api-token"
+# They say nothing, and those who poll them have no token: Dapr leaves them open too.
+OPEN_PATHS = frozenset({"/v1.0/healthz", "/v1.0/healthz/outbound"})
+_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Policy:
+    """What a gateway allows."""
+
+    def __init__(self, host: str, token: str) -> None:
+        """Raises ConfigurationError for an address that others can reach, without a token."""
+        if not token and not _is_local(host):
+            message = (
+                f"expected a token for an address that others can reach, but --http-host is {host!r} and "
+                "there is none; set ENGINE_API_TOKEN (or DAPR_API_TOKEN), or use 127.0.0.1"
+            )
+            raise ConfigurationError(message)
+        self._token = token.encode()
+        self._hosts = _LOCAL_NAMES | {host}
+
+    def check(self, path: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Raises Problem for who may not ask."""
+        given: dict[bytes, bytes] = dict(headers)
+        if self._token:
+            # Constant in time: how long a refusal takes says nothing of the token.
+            is_right = hmac.compare_digest(given.get(TOKEN_HEADER, b""), self._token)
+            if not is_right and path not in OPEN_PATHS:
+                message = "expected the header dapr-api-token to hold this gateway's token"
+                raise Problem(401, "ERR_UNAUTHORIZED", message)
+            return
+        self._check_name("Host", _host_of(b"//" + given.get(b"host", b"localhost")))
+        if b"origin" in given:
+            self._check_name("Origin", _host_of(given[b"origin"]))
+
+    def _check_name(self, header: str, name: str | None) -> None:
+        if name not in self._hosts:
+            message = (
+                f"expected the header {header} to name this machine, but it names {name!r:.100}; a gateway "
+                "that is asked by other names, or from web pages, needs a token (ENGINE_API_TOKEN)"
+            )
+            raise Problem(403, "ERR_FORBIDDEN", message)
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _host_of(url: bytes) -> str | None:
+    try:
+        return urlsplit(url.decode("latin-1")).hostname
+    except ValueError:
+        return None
+
+
+class Guard:
+    """ASGI middleware: the policy, and the bounds of headers and bodies."""
+
+    def __init__(self, app: ASGIApp, policy: Policy) -> None:
+        self._app = app
+        self._policy = policy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            _check_head(scope)
+            self._policy.check(scope["path"], scope["headers"])
+            await self._app(scope, _Bounded(receive).receive, send)
+        except Problem as problem:
+            await _send(send, problem)
+
+
+class _Bounded:
+    """A body that ends with an error where it is too large, whether or not it said so before."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._size = 0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._size += len(message.get("body", b""))
+            if self._size > BODY_BYTES_MAX:
+                raise _too_large(self._size)
+        return message
+
+
+def _check_head(scope: Scope) -> None:
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    size = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+    size += sum(len(name) + len(value) for name, value in headers)
+    if size > HEADER_BYTES_MAX:
+        message = f"expected a path and headers of at most {HEADER_BYTES_MAX:,} bytes, but they have {size:,}"
+        raise Problem(431, "ERR_HEADERS_TOO_LARGE", message)
+    length = dict(headers).get(b"content-length", b"0")
+    if length.isdigit() and int(length) > BODY_BYTES_MAX:
+        raise _too_large(int(length))
+
+
+def _too_large(size: int) -> Problem:
+    message = f"expected a body of at most {BODY_BYTES_MAX:,} bytes, but it has {size:,} or more"
+    return Problem(413, "ERR_REQUEST_TOO_LARGE", message)
+
+
+async def _send(send: Send, problem: Problem) -> None:
+    body = encode(problem.body())
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    # What is left of the body is not read: the connection is of no use any more.
+    headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,202 @@
+"""A gateway as a whole: projection, service and HTTP server, in a thread with an event loop of its own."""
+
+import asyncio
+import logging
+import socket
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from typing_extensions import override
+
+from engine.client.connection import Connection
+from engine.errors import ConfigurationError
+from engine.gateway.api import Api
+from engine.gateway.app import build_app
+from engine.gateway.dapr import DaprApi
+from engine.gateway.guard import Policy
+from engine.gateway.http import Route
+from engine.gateway.idempotency import Keys
+from engine.gateway.service import COMMAND_WAIT_S, Service
+from engine.gateway.sidecar import SidecarApi
+from engine.gateway.streams import Streams
+from engine.projection import Projection
+
+log = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+PORT = 3500
+PROJECTION_FILE = "projection.sqlite3"
+KEYS_FILE = "idempotency.sqlite3"
+# A head beyond this is cut off by the parser; up to it, the guard says what is wrong.
+HEAD_BYTES_MAX = 64 * 1024
+CONNECTIONS_MAX = 5_000
+BACKLOG = 512
+STOP_S = 2
+CLOSE_S = 4.0
+
+
+class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a gateway is told."""
+
+    app_id: str
+    directory: Path
+    host: str = HOST
+    # 0 means any that is free.
+    port: int = PORT
+    token: str = ""
+    # How many workers run in this process.
+    workers: int = 0
+    command_wait_s: float = COMMAND_WAIT_S
+
+
+class Gateway:
+    """Serves from `start` to `close`. Takes over neither the connection nor the process."""
+
+    def __init__(
+        self, connection: Connection, settings: GatewaySettings, on_shutdown: Callable[[], None]
+    ) -> None:
+        """Binds its port. Raises ConfigurationError; UnreachableError where the log does not answer."""
+        self._settings = settings
+        self._connection = connection
+        self._on_shutdown = on_shutdown
+        self._policy = Policy(settings.host, settings.token)
+        self._socket = _bind(settings.host, settings.port)
+        self.port: int = self._socket.getsockname()[1]
+        try:
+            self.projection = Projection(connection, settings.directory / PROJECTION_FILE)
+        except BaseException:
+            self._socket.close()
+            raise
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self._stop: Callable[[], None] | None = None
+        self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
+        return f"http://{host}:{self.port}"
+
+    def start(self) -> None:
+        """Returns when it serves. Raises what keeps it from serving."""
+        self.projection.start()
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            self.projection.close()
+            raise self._failure
+
+    def close(self) -> None:
+        """Ends streams and waits, answers what is under way, and lets go of everything: within seconds."""
+        stop = self._stop
+        if stop is not None:
+            stop()
+        if self._thread.is_alive():
+            self._thread.join(CLOSE_S)
+        self.projection.close()
+        self._socket.close()
+
+    # --- the thread ---
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as problem:
+            if self._ready.is_set():
+                log.critical("the gateway ended by a bug of its own", exc_info=problem)
+            self._failure = problem
+        finally:
+            self._stop = None
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        service = Service(self._connection, self.projection, wait_s=self._settings.command_wait_s)
+        keys = _open_keys(self._settings.directory / KEYS_FILE)
+        streams = Streams()
+        try:
+            await service.start()
+            app = build_app(self._routes(service, streams), keys, self._policy)
+            server = _Server(app, self._ready.set)
+            self._stop = _stopping(server, streams)
+            await server.serve(sockets=[self._socket])
+        finally:
+            await service.close()
+            keys.close()
+
+    def _routes(self, service: Service, streams: Streams) -> list[Route]:
+        app_id, workers = self._settings.app_id, self._settings.workers
+        return [
+            *DaprApi(service, app_id).routes(),
+            *SidecarApi(service, app_id, workers, self._on_shutdown).routes(),
+            *Api(service, streams).routes(),
+        ]
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn, as it is needed here: no signals, no log of its own, and it says when it serves."""
+
+    def __init__(self, app: Starlette, on_started: Callable[[], None]) -> None:
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            limit_concurrency=CONNECTIONS_MAX,
+            timeout_graceful_shutdown=STOP_S,
+            h11_max_incomplete_event_size=HEAD_BYTES_MAX,
+        )
+        super().__init__(config)
+        self._on_started = on_started
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        await super().startup(sockets)
+        self._on_started()
+
+
+def _stopping(server: _Server, streams: Streams) -> Callable[[], None]:
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        streams.end()
+        server.should_exit = True
+
+    def stop() -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(end)
+
+    return stop
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        bound.listen(BACKLOG)
+    except OSError as error:
+        bound.close()
+        message = f"expected to serve HTTP on {host}:{port}, but {error.strerror or error}; see --http-port"
+        raise ConfigurationError(message) from error
+    return bound
+
+
+def _open_keys(path: Path) -> Keys:
+    try:
+        return Keys(path)
+    except sqlite3.Error as error:
+        message = f"expected {path} to hold idempotency keys, but {error}; move it away"
+        raise ConfigurationError(message) from error

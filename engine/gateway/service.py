@@ -1,0 +1,177 @@
+"""Commands with their answers, and questions: each use case once, whatever door it is asked through.
+
+Rules
+* An answer is read from what is committed. What one caller was told, the next question here shows.
+* While the read model is being built, an instance's history is read from the log itself.
+"""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from engine.client.connection import Connection
+from engine.client.errors import UnreachableError
+from engine.client.reading import read_commits
+from engine.client.requests import Request
+from engine.client.state import WorkflowHistoryEvent, history_event_of
+from engine.codec.topics import partition_of
+from engine.gateway.answers import Accepted, Answer, Answers
+from engine.gateway.feed import Feed
+from engine.model.events import Recorded
+from engine.projection import Instance, Projection, Reader, Run
+
+T = TypeVar("T")
+
+READERS = 4
+FRESH_WAIT_S = 2.0
+COMMAND_WAIT_S = 5.0
+
+
+class Service:
+    """One per gateway. All in one event loop."""
+
+    def __init__(
+        self, connection: Connection, projection: Projection, *, wait_s: float = COMMAND_WAIT_S
+    ) -> None:
+        """`wait_s` bounds how long a command's answer is waited for. Raises UnreachableError."""
+        self.projection = projection
+        self._connection = connection
+        self._wait_s = wait_s
+        self.answers = Answers(connection)
+        self.feed = Feed(connection, self.answers.on_mark)
+        self._executor = ThreadPoolExecutor(READERS, "gateway-read")
+        self._readers = threading.local()
+        # By partition, what somebody was told: the next who asks must see it.
+        self._told: dict[int, int] = {}
+
+    async def start(self) -> None:
+        """Begins to follow the log. Raises UnreachableError."""
+        await asyncio.to_thread(self.feed.start)
+        self.answers.start()
+        # Somebody may have been told by the gateway before this one.
+        self._told = dict(self.feed.reach.positions)
+
+    async def close(self) -> None:
+        """Ends all that waits."""
+        await self.answers.close()
+        await asyncio.to_thread(self.feed.close)
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def partition(self, instance_id: str) -> int:
+        """The partition of history that an instance is in."""
+        return partition_of(instance_id, self._connection.partitions)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether commands can be answered and questions are answered from the read model."""
+        return self.is_connected and self.projection.progress.is_done and self.projection.failure is None
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the log can be read."""
+        return self.feed.is_following
+
+    @property
+    def lag(self) -> int:
+        """By how many offsets of history the read model is behind."""
+        shown = self.projection.positions
+        return sum(max(0, at - shown.get(number, 0)) for number, at in self.feed.reach.positions.items())
+
+    # --- commands ---
+
+    async def send(self, request: Request) -> Answer:
+        """What became of a command. Raises UnreachableError where it is not known whether it was sent."""
+        published = self._connection.publish_placed(request.key, request.value)
+        # Shielded: a caller that goes away takes no command back, and the future is not ours to cancel.
+        place = await asyncio.shield(asyncio.wrap_future(published))
+        partition = self.partition(request.instance_id)
+        answer = await self.answers.answer(partition, place, self._wait_s)
+        if isinstance(answer, Accepted):
+            self._told[partition] = max(self._told.get(partition, 0), answer.position)
+        return answer
+
+    # --- questions ---
+
+    async def read(self, ask: Callable[[Reader], T]) -> T:
+        """What the read model says, of all partitions, fresh as far as that takes no more than a moment."""
+        await self._is_fresh(self._told)
+        return await self.in_reader(ask)
+
+    async def read_one(self, instance_id: str, ask: Callable[[Reader], T], late: Callable[[], T]) -> T:
+        """The same of one instance; `late` is called, in a thread, where the read model is too far behind."""
+        partition = self.partition(instance_id)
+        if await self._is_fresh({partition: self._told.get(partition, 0)}):
+            return await self.in_reader(ask)
+        return await self._in_thread(late)
+
+    async def find(self, instance_id: str) -> Instance | None:
+        """The instance as it is committed now, None where there is none."""
+        return await self.read_one(
+            instance_id,
+            lambda reader: reader.find(instance_id),
+            lambda: self._fold(instance_id)[0].shown(),
+        )
+
+    async def history(self, instance_id: str, after: int, limit: int) -> list[WorkflowHistoryEvent]:
+        """Events of the newest run behind number `after`; [] where there is no such instance."""
+
+        def late() -> list[WorkflowHistoryEvent]:
+            behind = [each for each in self._fold(instance_id)[1] if each.sequence > after]
+            return [history_event_of(each) for each in behind[:limit]]
+
+        return await self.read_one(
+            instance_id, lambda reader: reader.history(instance_id, after=after, limit=limit), late
+        )
+
+    async def _is_fresh(self, wanted: Mapping[int, int]) -> bool:
+        reached = self.projection.reached(wanted)
+        if reached.done():
+            return True
+        try:
+            async with asyncio.timeout(FRESH_WAIT_S):
+                await asyncio.wrap_future(reached)
+        except TimeoutError:
+            return False
+        return True
+
+    def _fold(self, instance_id: str) -> tuple[Run, list[Recorded]]:
+        """Reads the whole partition: for the time in which the read model is being built."""
+        partition = self.partition(instance_id)
+        run = Run(instance_id, partition)
+        events: list[Recorded] = []
+        key = f"{instance_id}|".encode()
+        for record in read_commits(self._connection, partition):
+            if record.key.startswith(key):
+                recorded = run.add(record)
+                if recorded is not None:
+                    events = [] if recorded.sequence == 1 else events
+                    events.append(recorded)
+        return run, events
+
+    async def in_reader(self, ask: Callable[[Reader], T]) -> T:
+        """What the read model says at once, however old. Raises UnreachableError."""
+        return await self._in_thread(lambda: self._ask(ask))
+
+    def _in_thread(self, call: Callable[[], T]) -> Awaitable[T]:
+        return asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+    def _ask(self, ask: Callable[[Reader], T]) -> T:
+        try:
+            return ask(self._reader())
+        except sqlite3.OperationalError as problem:
+            message = f"the read model can't be read now: {problem}; try again"
+            raise UnreachableError(message) from problem
+
+    def _reader(self) -> Reader:
+        """This thread's own, of today's file."""
+        generation = self.projection.generation
+        reader: Reader | None = getattr(self._readers, "reader", None)
+        if reader is None or self._readers.generation != generation:
+            if reader is not None:
+                reader.close()
+            reader = self._readers.reader = self.projection.open_reader()
+            self._readers.generation = generation
+        return reader

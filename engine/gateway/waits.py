@@ -1,0 +1,148 @@
+"""Waits and streams: woken by the feed of history, never by the read model, which says what was before."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from enum import StrEnum
+from typing import Self
+
+import msgspec
+
+from engine.client.errors import UnreachableError
+from engine.codec.avro import UndecodableError, decode_event
+from engine.gateway.service import Service
+from engine.model.events import Recorded
+from engine.model.state import FINISHED_STATUSES, Status
+from engine.partition.ports import Record
+from engine.projection import Instance, Run
+
+
+class Until(StrEnum):
+    """What a wait is for."""
+
+    COMPLETED = "completed"
+    STARTED = "started"
+
+    def is_met(self, instance: Instance | None) -> bool:
+        """Whether it has come."""
+        if instance is None:
+            return False
+        status = instance.row.status
+        return status in FINISHED_STATUSES or (self is Until.STARTED and status is not Status.PENDING)
+
+
+class Happened(msgspec.Struct, frozen=True):
+    """An event of an instance, as a stream tells it."""
+
+    instance_id: str
+    recorded: Recorded
+
+
+async def wait(
+    service: Service, instance_id: str, is_met: Callable[[Instance | None], bool], timeout_s: float
+) -> Instance | None:
+    """The instance as soon as `is_met`. Raises TimeoutError."""
+    async with asyncio.timeout(timeout_s):
+        async with _Following(service, instance_id) as following:
+            run = await following.begin()
+            while not is_met(run.shown()):
+                await following.next()
+            return run.shown()
+
+
+async def events(
+    service: Service, instance_id: str, after: tuple[str, int] | None = None
+) -> AsyncIterator[Recorded]:
+    """Every event of an instance, those on record first, and then as they come, run after run.
+
+    `after` leaves out what came up to this event, (run id, number), while that run is the newest.
+    """
+    async with _Following(service, instance_id) as following:
+        await following.begin()
+        found = following.begun
+        while True:
+            for recorded in found:
+                if _is_behind(recorded, after):
+                    yield recorded
+            found = await following.next()
+
+
+async def all_events(service: Service) -> AsyncIterator[Happened]:
+    """Every event of every instance, from now on."""
+    woken = asyncio.Event()
+    watch = service.feed.watch(None, _from_any_thread(woken))
+    try:
+        while not watch.is_over:
+            await woken.wait()
+            woken.clear()
+            for record in watch.take():
+                happened = _happened(record)
+                if happened is not None:
+                    yield happened
+    finally:
+        service.feed.leave(None, watch)
+
+
+class _Following:
+    """One instance, from what is on record on."""
+
+    def __init__(self, service: Service, instance_id: str) -> None:
+        self._service = service
+        self._instance_id = instance_id
+        self._woken = asyncio.Event()
+        self._run = Run(instance_id, service.partition(instance_id))
+        self._position = 0
+        self.begun: list[Recorded] = []
+
+    async def __aenter__(self) -> Self:
+        self._watch = self._service.feed.watch(self._instance_id, _from_any_thread(self._woken))
+        return self
+
+    async def __aexit__(self, *problem: object) -> None:
+        self._service.feed.leave(self._instance_id, self._watch)
+
+    async def begin(self) -> Run:
+        """The run as it is on record."""
+        service, partition = self._service, self._service.partition(self._instance_id)
+        # Whatever the watch won't bring lies before this.
+        known = service.feed.reach.positions.get(partition, 0)
+        await asyncio.wrap_future(service.projection.reached({partition: known}))
+        self._position, values = await service.in_reader(
+            lambda reader: reader.values(self._instance_id, partition)
+        )
+        self.begun = self._run.begin(values)
+        return self._run
+
+    async def next(self) -> list[Recorded]:
+        """Waits for more, and returns what it brought."""
+        await self._woken.wait()
+        self._woken.clear()
+        if self._watch.is_over:
+            message = f"expected to keep up with {self._instance_id!r}, but too much came of it at once"
+            raise UnreachableError(message)
+        added = [self._run.add(record) for record in self._watch.take() if record.offset >= self._position]
+        return [recorded for recorded in added if recorded is not None]
+
+
+def _happened(record: Record) -> Happened | None:
+    if record.value is None:
+        return None
+    try:
+        return Happened(*decode_event(record.value))
+    except UndecodableError:
+        # Only a newer engine can read it.
+        return None
+
+
+def _is_behind(recorded: Recorded, after: tuple[str, int] | None) -> bool:
+    return after is None or recorded.run_id != after[0] or recorded.sequence > after[1]
+
+
+def _from_any_thread(woken: asyncio.Event) -> Callable[[], None]:
+    loop = asyncio.get_running_loop()
+
+    def wake() -> None:
+        # A loop that was closed has nobody left who waits.
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(woken.set)
+
+    return wake
