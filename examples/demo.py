@@ -67,6 +67,7 @@ class Worker:
         self._story = story
         self._news = threading.Condition()
         command = ["-m", "engine.cli.main", "dev", "examples.purchase_order:app", "--dir", str(directory)]
+        command.append("--no-http")
         self._process = subprocess.Popen(
             [sys.executable, "-u", *command],
             cwd=ROOT,

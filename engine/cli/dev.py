@@ -1,13 +1,18 @@
 """`engine dev`: runs an app's workflows on a log in a directory, without a server. Not for data you need."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import click
 
 from engine.cli.logs import configure_logging
+from engine.cli.serving import port_option, serving, settings_of
+from engine.client.embedded import EmbeddedConnection
 from engine.embedded import EmbeddedCommandSource, EmbeddedLog
 from engine.errors import ConfigurationError, EngineError
+from engine.gateway.server import HOST, PORT, is_taken
 from engine.node.loading import load_app
 from engine.node.process import StopRequest, end_process
 from engine.node.supervisor import CONFIGURATION_EXIT
@@ -17,6 +22,8 @@ from engine.settings import LOG_FORMATS, LOG_LEVELS
 from engine.store.rocks import open_store
 
 FAULT_EXIT = 1
+NO_PORT = -1
+APP_ID = "dev"
 
 
 @click.command(short_help="Run an app's workflows without a Kafka.")
@@ -31,16 +38,20 @@ FAULT_EXIT = 1
     show_envvar=True,
     help="Where everything is kept. Delete it to begin anew.",
 )
+@click.option(
+    "--http/--no-http", "is_served", default=True, show_default=True, help="Serve Dapr's HTTP API too."
+)
+@port_option(" Where it isn't given and taken already, HTTP is not served.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), default="warning", show_default=True)
 @click.option("--log-format", type=click.Choice(LOG_FORMATS), default="text", show_default=True)
-def dev(application: str, directory: Path, log_level: str, log_format: str) -> None:
+def dev(application: str, directory: Path, *, is_served: bool, http_port: int | None, **logs: str) -> None:
     """Run PACKAGE.MODULE:APP in this process until Ctrl-C, with all data in one directory.
 
     The same engine as a worker's, on an embedded log: instances survive a restart, and a kill.
     """
-    configure_logging(log_level, log_format)
+    configure_logging(logs["log_level"], logs["log_format"])
     try:
-        exit_code = _run(application, directory)
+        exit_code = _run(application, directory, http_port if is_served else NO_PORT)
     except ConfigurationError as error:
         click.echo(f"Error: {error}", err=True)
         exit_code = CONFIGURATION_EXIT
@@ -51,7 +62,7 @@ def dev(application: str, directory: Path, log_level: str, log_format: str) -> N
     end_process(exit_code)
 
 
-def _run(application: str, directory: Path) -> int:
+def _run(application: str, directory: Path, port: int | None) -> int:
     stop = StopRequest()
     registry = load_app(application).registry
     log = EmbeddedLog(directory)
@@ -66,6 +77,24 @@ def _run(application: str, directory: Path) -> int:
     click.echo(f"workflows:  {', '.join(sorted(registry.workflows))}")
     click.echo(f"activities: {', '.join(sorted(registry.activities)) or 'none'}")
     click.echo(f"all data is kept in {directory}")
-    worker.run(on_ready=lambda: click.echo(f"ready, {log.identity.partitions} partitions; Ctrl-C stops"))
+    with _http(log, port, stop):
+        worker.run(on_ready=lambda: click.echo(f"ready, {log.identity.partitions} partitions; Ctrl-C stops"))
     click.echo("stopped; the next 'engine dev' goes on from here")
     return 0
+
+
+@contextmanager
+def _http(log: EmbeddedLog, port: int | None, stop: StopRequest) -> Iterator[None]:
+    """HTTP beside the worker: on the port that was asked for, or on the usual one, where nobody has that."""
+    if port == NO_PORT:
+        yield
+        return
+    if port is None and is_taken(HOST, PORT):
+        click.echo(f"port {PORT} is taken: HTTP is not served; --http-port names another", err=True)
+        yield
+        return
+    connection = EmbeddedConnection(log.directory, owner=log)
+    settings = settings_of(APP_ID, log.directory / "gateway", HOST, port, workers=1)
+    with closing(connection), serving(connection, settings, stop) as gateway:
+        click.echo(f"serving {gateway.url}")
+        yield

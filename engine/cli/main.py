@@ -35,6 +35,10 @@ _LATE_COMMANDS = {
         "engine worker shop.orders:app --app orders --bootstrap-servers localhost:9092",
     ),
     "dev": ("engine.cli.dev", "engine dev shop.orders:app"),
+    "gateway": (
+        "engine.cli.gateway",
+        "engine gateway --app orders --bootstrap-servers localhost:9092",
+    ),
 }
 
 

@@ -14,6 +14,8 @@ import msgspec
 from typing_extensions import override
 
 from engine.client import WorkflowClient
+from engine.client.connection import Connection
+from engine.client.opening import open_embedded, open_kafka
 from engine.codec.jsonform import BOM, json_fault
 from engine.errors import ConfigurationError
 from engine.kafka.settings import KafkaSettings, load_properties
@@ -43,6 +45,10 @@ class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def open_client(self) -> WorkflowClient:
         """A client. Raises UnreachableError, ConfigurationError."""
+        return WorkflowClient(self.open_connection())
+
+    def open_connection(self) -> Connection:
+        """A client's connection. Raises UnreachableError, ConfigurationError."""
         if not self.bootstrap_servers:
             if not self.directory.is_dir():
                 message = (
@@ -50,14 +56,9 @@ class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
                     "start 'engine dev', or name a Kafka with --bootstrap-servers"
                 )
                 raise ConfigurationError(message)
-            return WorkflowClient.embedded(self.directory)
+            return open_embedded(self.directory)
         check_kafka(self.bootstrap_servers, self.app)
-        return WorkflowClient.kafka(
-            bootstrap_servers=self.bootstrap_servers,
-            app=self.app,
-            namespace=self.namespace,
-            config=self.properties,
-        )
+        return open_kafka(self.bootstrap_servers, self.app, self.namespace, self.properties)
 
     def kafka_settings(self, *, is_dev: bool, partitions: int) -> KafkaSettings:
         """For the administration of topics. Raises UsageError where no Kafka is named."""

@@ -12,7 +12,18 @@ from engine.client.requests import Request
 from engine.gateway import waits
 from engine.gateway.answers import Accepted, Answer, Refused
 from engine.gateway.forms import known_id, not_found
-from engine.gateway.http import LAG, Body, Call, ErrorBody, Parameter, Reply, Response, Route
+from engine.gateway.http import (
+    LAG,
+    Body,
+    Call,
+    ErrorBody,
+    Parameter,
+    Reply,
+    Response,
+    Route,
+    operation,
+    routes_of,
+)
 from engine.gateway.service import Service
 from engine.gateway.shapes import (
     Bulk,
@@ -37,7 +48,6 @@ from engine.model.state import FINISHED_STATUSES, Status
 from engine.projection import Instance, InstanceRow, Order
 from engine.projection.reader import PAGE_ROWS_MAX
 
-ROOT = "/api/v1"
 WAIT_S_MAX = 300.0
 BULK_AT_ONCE = 64
 HISTORY_EVENTS_MAX = 10_000
@@ -61,6 +71,22 @@ _FILTERS = (
 _INVALID = Response(status=400, prose="The request can't be understood.", kind=ErrorBody)
 _MISSING = Response(status=404, prose="There is no such instance.", kind=ErrorBody)
 _LATER = Response(status=503, prose="The log or the read model can't be read now.", kind=ErrorBody)
+_OF_ONE = (_INVALID, _MISSING, _LATER)
+_STREAM = Response(status=200, prose="A stream.", content_type=EVENT_STREAM)
+_BULK_DONE = (
+    Response(status=200, prose="What it came to.", kind=BulkDone),
+    _INVALID,
+    Response(status=413, prose="It is too large.", kind=ErrorBody),
+    _LATER,
+)
+_BULK = Body(prose="Which, and whether in earnest.", kind=Bulk, is_required=True)
+_ORDER = Parameter(name="order", prose="How it is sorted.", kind=Order, default=Order.NEWEST_FIRST)
+_ROWS = Parameter(name="limit", prose="How many at most.", kind=Rows, default=100)
+_AFTER = Parameter(name="after", prose="The `next` of the page before.")
+_BEHIND = Parameter(name="after", prose="Only those behind this number.", kind=Number, default=0)
+_EVENTS = Parameter(name="limit", prose="How many at most.", kind=Events, default=1_000)
+_SECONDS = Parameter(name="timeout_seconds", prose="How long to wait.", kind=Seconds, default=30.0)
+_UNTIL = Parameter(name="until", prose="What to wait for.", kind=waits.Until, default=waits.Until.COMPLETED)
 _LAST_EVENT = Parameter(
     name="last-event-id", where="header", prose="Goes on behind this event, as browsers do by themselves."
 )
@@ -75,137 +101,20 @@ class Api:
 
     def routes(self) -> list[Route]:
         """All of them."""
-        return [*self._lists(), *self._of_one(), *self._of_all()]
-
-    def _lists(self) -> list[Route]:
-        return [
-            _get(
-                "/instances",
-                "list_instances",
-                "Instances, the newest first; or by id: then each is listed exactly once, whatever happens.",
-                self._list,
-                (Response(status=200, prose="A page.", kind=Instances), _INVALID, _LATER),
-                (
-                    *_FILTERS,
-                    Parameter(
-                        name="order", prose="How it is sorted.", kind=Order, default=Order.NEWEST_FIRST
-                    ),
-                    Parameter(name="limit", prose="How many at most.", kind=Rows, default=100),
-                    Parameter(name="after", prose="The `next` of the page before."),
-                ),
-            ),
-            _get(
-                "/counts",
-                "count_instances",
-                "How many instances there are, by workflow and status.",
-                self._count,
-                (Response(status=200, prose="The counts.", kind=Counts), _LATER),
-            ),
-        ]
-
-    def _of_one(self) -> list[Route]:
-        until = Parameter(
-            name="until",
-            prose="`completed` for an outcome, `started`.",
-            kind=waits.Until,
-            default=waits.Until.COMPLETED,
-        )
-        return [
-            _get(
-                "/instances/{instance}",
-                "get_instance",
-                "One instance with its input and its outcome.",
-                self._show,
-                (Response(status=200, prose="The instance.", kind=Detail), _INVALID, _MISSING, _LATER),
-                (_INSTANCE,),
-            ),
-            _get(
-                "/instances/{instance}/history",
-                "get_history",
-                "The events of its newest run, payloads decoded.",
-                self._history,
-                (Response(status=200, prose="Events.", kind=History), _INVALID, _MISSING, _LATER),
-                (
-                    _INSTANCE,
-                    Parameter(name="after", prose="Only those behind this number.", kind=Number, default=0),
-                    Parameter(name="limit", prose="How many at most.", kind=Events, default=1_000),
-                ),
-            ),
-            _get(
-                "/instances/{instance}/children",
-                "get_children",
-                "The child workflows its newest run asked for.",
-                self._children,
-                (Response(status=200, prose="The children.", kind=Children), _INVALID, _MISSING, _LATER),
-                (_INSTANCE,),
-            ),
-            _get(
-                "/instances/{instance}/wait",
-                "wait_for_instance",
-                "Answers when the instance has an outcome, or has started; or when the time is over.",
-                self._wait,
-                (Response(status=200, prose="The instance then.", kind=Waited), _INVALID, _LATER),
-                (
-                    _INSTANCE,
-                    until,
-                    Parameter(name="timeout_seconds", prose="How long to wait.", kind=Seconds, default=30.0),
-                ),
-            ),
-            _get(
-                "/instances/{instance}/events",
-                "stream_instance",
-                "Every event of an instance: those on record, and then as they come (server-sent events).",
-                self._stream_one,
-                (
-                    Response(status=200, prose="A stream.", content_type=EVENT_STREAM),
-                    _INVALID,
-                    _LATER,
-                ),
-                (_INSTANCE, _LAST_EVENT),
-            ),
-        ]
-
-    def _of_all(self) -> list[Route]:
-        done = (
-            Response(status=200, prose="What it came to.", kind=BulkDone),
-            _INVALID,
-            Response(status=413, prose="It is too large.", kind=ErrorBody),
-            _LATER,
-        )
-        body = Body(prose="Which, and whether in earnest.", kind=Bulk, is_required=True)
-        bulks = [
-            Route(
-                method="POST",
-                path=f"{ROOT}/bulk/{verb}",
-                name=f"bulk_{verb}",
-                prose=prose,
-                tag="Beyond Dapr",
-                handle=handle,
-                responses=done,
-                body=body,
-                is_command=True,
-            )
-            for verb, prose, handle in (
-                (
-                    "terminate",
-                    "End the instances that a filter means, unless they are over.",
-                    self._terminate,
-                ),
-                ("purge", "Remove the finished instances that a filter means.", self._purge),
-            )
-        ]
-        stream = _get(
-            "/events",
-            "stream_all",
-            "Every event of every instance, from now on (server-sent events).",
-            self._stream_all,
-            (Response(status=200, prose="A stream.", content_type=EVENT_STREAM), _LATER),
-        )
-        return [*bulks, stream]
+        return routes_of(self, prefix="/api/v1", tag="Beyond Dapr")
 
     # --- questions ---
 
-    async def _list(self, call: Call) -> Reply:
+    @operation(
+        "GET",
+        "/instances",
+        Response(status=200, prose="A page.", kind=Instances),
+        _INVALID,
+        _LATER,
+        parameters=(*_FILTERS, _ORDER, _ROWS, _AFTER),
+    )
+    async def list_instances(self, call: Call) -> Reply:
+        """Instances, the newest first; or by id: then each is listed exactly once, whatever happens."""
         wanted = filter_of(
             BulkFilter(
                 workflow=call["workflow"],
@@ -222,16 +131,34 @@ class Api:
         found = Instances(instances=[summary_of(row) for row in page.rows], next=page.next_after)
         return self._reply(found)
 
-    async def _count(self, call: Call) -> Reply:
+    @operation("GET", "/counts", Response(status=200, prose="The counts.", kind=Counts), _LATER)
+    async def count_instances(self, call: Call) -> Reply:
+        """How many instances there are, by workflow and status."""
         counts = await self._service.read(lambda reader: reader.counts())
         return self._reply(
             Counts([CountShape(workflow=c.workflow, status=c.status, instances=c.instances) for c in counts])
         )
 
-    async def _show(self, call: Call) -> Reply:
+    @operation(
+        "GET",
+        "/instances/{instance}",
+        Response(status=200, prose="The instance.", kind=Detail),
+        *_OF_ONE,
+        parameters=(_INSTANCE,),
+    )
+    async def get_instance(self, call: Call) -> Reply:
+        """One instance with its input and its outcome."""
         return self._reply(detail_of(await self._existing(call)))
 
-    async def _history(self, call: Call) -> Reply:
+    @operation(
+        "GET",
+        "/instances/{instance}/history",
+        Response(status=200, prose="Events.", kind=History),
+        *_OF_ONE,
+        parameters=(_INSTANCE, _BEHIND, _EVENTS),
+    )
+    async def get_history(self, call: Call) -> Reply:
+        """The events of its newest run, payloads decoded."""
         instance_id, after, limit = known_id(call), call["after"], call["limit"]
         events = await self._service.history(instance_id, after, limit + 1)
         if not events:
@@ -240,7 +167,15 @@ class Api:
         shown = [event_shape_of(event) for event in events[:limit]]
         return self._reply(History(events=shown, next=shown[-1].event_id if goes_on else None))
 
-    async def _children(self, call: Call) -> Reply:
+    @operation(
+        "GET",
+        "/instances/{instance}/children",
+        Response(status=200, prose="The children.", kind=Children),
+        *_OF_ONE,
+        parameters=(_INSTANCE,),
+    )
+    async def get_children(self, call: Call) -> Reply:
+        """The child workflows that its newest run asked for."""
         instance = await self._existing(call)
         found = await self._service.read(lambda reader: reader.children(instance.row.instance_id))
         return self._reply(Children([ChildShape(instance_id=each, workflow=name) for each, name in found]))
@@ -257,7 +192,16 @@ class Api:
 
     # --- waits and streams ---
 
-    async def _wait(self, call: Call) -> Reply:
+    @operation(
+        "GET",
+        "/instances/{instance}/wait",
+        Response(status=200, prose="The instance then.", kind=Waited),
+        _INVALID,
+        _LATER,
+        parameters=(_INSTANCE, _UNTIL, _SECONDS),
+    )
+    async def wait_for_instance(self, call: Call) -> Reply:
+        """Answers when the instance has an outcome, or has started; or when the time is over."""
         instance_id, until = known_id(call), call["until"]
         try:
             instance = await waits.wait(self._service, instance_id, until.is_met, call["timeout_seconds"])
@@ -266,23 +210,33 @@ class Api:
             instance, is_met = await self._service.find(instance_id), False
         return self._reply(Waited(is_met=is_met, instance=None if instance is None else detail_of(instance)))
 
-    async def _stream_one(self, call: Call) -> Reply:
+    @operation(
+        "GET", "/instances/{instance}/events", _STREAM, _INVALID, _LATER, parameters=(_INSTANCE, _LAST_EVENT)
+    )
+    async def stream_instance(self, call: Call) -> Reply:
+        """Every event of an instance: those on record, and then as they come (server-sent events)."""
         after = parse_event_id(call["last-event-id"])
         return self._streams.reply(_told_of_one(self._service, known_id(call), after))
 
-    async def _stream_all(self, call: Call) -> Reply:
+    @operation("GET", "/events", _STREAM, _LATER)
+    async def stream_all(self, call: Call) -> Reply:
+        """Every event of every instance, from now on (server-sent events)."""
         return self._streams.reply(waits.all_events(self._service))
 
     # --- many at once ---
 
-    async def _terminate(self, call: Call) -> Reply:
+    @operation("POST", "/bulk/terminate", *_BULK_DONE, body=_BULK, is_command=True)
+    async def bulk_terminate(self, call: Call) -> Reply:
+        """End the instances that a filter means, unless they are over."""
         return await self._for_all(
             call,
             lambda row: row.status not in FINISHED_STATUSES,
             lambda instance_id: requests.terminate(instance_id, None, recursive=True),
         )
 
-    async def _purge(self, call: Call) -> Reply:
+    @operation("POST", "/bulk/purge", *_BULK_DONE, body=_BULK, is_command=True)
+    async def bulk_purge(self, call: Call) -> Reply:
+        """Remove the finished instances that a filter means."""
         return await self._for_all(
             call,
             lambda row: row.status in FINISHED_STATUSES,
@@ -330,23 +284,3 @@ async def _told_of_one(
 ) -> AsyncIterator[waits.Happened]:
     async for recorded in waits.events(service, instance_id, after):
         yield waits.Happened(instance_id, recorded)
-
-
-def _get(
-    path: str,
-    name: str,
-    prose: str,
-    handle: Callable[[Call], object],
-    responses: tuple[Response, ...],
-    parameters: tuple[Parameter, ...] = (),
-) -> Route:
-    return Route(
-        method="GET",
-        path=ROOT + path,
-        name=name,
-        prose=prose,
-        tag="Beyond Dapr",
-        handle=handle,  # type: ignore[arg-type]  # a bound method
-        responses=responses,
-        parameters=parameters,
-    )

@@ -4,6 +4,8 @@ Where Dapr answers a caller's mistake with 500, so does this. What a finished in
 has no effect, as in Dapr; the header `engine-outcome` says so.
 """
 
+from typing import Any
+
 from engine.client import requests
 from engine.client.requests import Request
 from engine.gateway.answers import Refused, is_late, is_missing
@@ -22,7 +24,18 @@ from engine.gateway.forms import (
     payload_of,
     state_of,
 )
-from engine.gateway.http import Body, Call, ErrorBody, Parameter, Problem, Reply, Response, Route
+from engine.gateway.http import (
+    Body,
+    Call,
+    ErrorBody,
+    Parameter,
+    Problem,
+    Reply,
+    Response,
+    Route,
+    operation,
+    routes_of,
+)
 from engine.gateway.service import Service
 
 VERSIONS = ("v1.0", "v1.0-beta1", "v1.0-alpha1")
@@ -40,6 +53,11 @@ _ERRORS = (
 )
 _COMMAND_ERRORS = (*_ERRORS, Response(status=413, prose="It is too large.", kind=ErrorBody))
 _DONE = Response(status=202, prose="Done; or taken in, where `engine-outcome` says `undecided`.", kind=Done)
+_VERB: dict[str, Any] = {
+    "parameters": (_COMPONENT, _INSTANCE, _APP),
+    "body": Body(prose="Empty, or any JSON: it is not looked at."),
+    "is_command": True,
+}
 
 
 class DaprApi:
@@ -51,69 +69,29 @@ class DaprApi:
 
     def routes(self) -> list[Route]:
         """All of them, in each of Dapr's versions."""
-        return [route for version in VERSIONS for route in self._routes(version)]
-
-    def _routes(self, version: str) -> list[Route]:
-        start = Route(
-            method="POST",
-            path=f"/{version}/workflows/{{component}}/{{workflow}}/start",
-            name=f"start_{_suffix(version)}",
-            prose="Start a workflow. Answers when its first turn is committed.",
-            tag=f"Dapr {version}",
-            handle=self._start,
-            parameters=(_COMPONENT, _WORKFLOW, _INSTANCE_QUERY, _APP),
-            body=Body(prose="The input, as the workflow gets it: JSON, or bytes of another content type."),
-            responses=(Response(status=202, prose="Started.", kind=Started), *_COMMAND_ERRORS),
-            is_command=True,
-            recover=self._recover_start,
-        )
-        get = Route(
-            method="GET",
-            path=f"/{version}/workflows/{{component}}/{{instance}}",
-            name=f"get_{_suffix(version)}",
-            prose="Where an instance stands, with its input and its outcome.",
-            tag=f"Dapr {version}",
-            handle=self._get,
-            parameters=(_COMPONENT, _INSTANCE, _APP),
-            responses=(Response(status=200, prose="The instance.", kind=State), *_ERRORS),
-        )
-        raise_event = Route(
-            method="POST",
-            path=f"/{version}/workflows/{{component}}/{{instance}}/raiseEvent/{{event}}",
-            name=f"raise_event_{_suffix(version)}",
-            prose="Bring an event to an instance. It waits there until the workflow asks for it.",
-            tag=f"Dapr {version}",
-            handle=self._raise_event,
-            parameters=(_COMPONENT, _INSTANCE, _EVENT, _APP),
-            body=Body(prose="What the event carries: JSON, or bytes of another content type."),
-            responses=(_DONE, *_COMMAND_ERRORS),
-            is_command=True,
-        )
-        others = [
-            Route(
-                method="POST",
-                path=f"/{version}/workflows/{{component}}/{{instance}}/{verb}",
-                name=f"{verb}_{_suffix(version)}",
-                prose=prose,
+        return [
+            route
+            for version in VERSIONS
+            for route in routes_of(
+                self,
+                prefix=f"/{version}/workflows/{{component}}",
                 tag=f"Dapr {version}",
-                handle=handle,
-                parameters=(_COMPONENT, _INSTANCE, _APP),
-                body=Body(prose="Empty, or any JSON: it is not looked at."),
-                responses=(_DONE, *_COMMAND_ERRORS),
-                is_command=True,
-            )
-            for verb, prose, handle in (
-                ("pause", "Let an instance stand still; what arrives is recorded.", self._pause),
-                ("resume", "Let it go on.", self._resume),
-                ("terminate", "End it where it stands, its child workflows too.", self._terminate),
-                ("purge", "Remove a finished instance, its children and its history.", self._purge),
+                suffix=f"_{version.replace('-', '_').replace('.', '_')}",
             )
         ]
-        return [start, get, raise_event, *others]
 
-    # --- the operations ---
-
-    async def _start(self, call: Call) -> Reply:
+    @operation(
+        "POST",
+        "/{workflow}/start",
+        Response(status=202, prose="Started.", kind=Started),
+        *_COMMAND_ERRORS,
+        parameters=(_COMPONENT, _WORKFLOW, _INSTANCE_QUERY, _APP),
+        body=Body(prose="The input, as the workflow gets it: JSON, or bytes of another content type."),
+        is_command=True,
+        recover="recover_start",
+    )
+    async def start(self, call: Call) -> Reply:
+        """Start a workflow. Answers when its first turn is committed."""
         workflow = call["workflow"]
         failed = Failing(
             "ERR_START_WORKFLOW", f"error starting workflow '{workflow}': unable to start workflow: "
@@ -133,7 +111,7 @@ class DaprApi:
             raise failed.by(answer)
         return Reply(status=202, body=Started(request.instance_id), headers=outcome_of(answer))
 
-    async def _recover_start(self, call: Call) -> Reply | None:
+    async def recover_start(self, call: Call) -> Reply | None:
         """A start without an id has that of its key: if the instance is there, it was started."""
         if call["instanceID"] is not None or call.key is None:
             return None
@@ -141,7 +119,15 @@ class DaprApi:
         found = await self._service.find(instance_id)
         return None if found is None else Reply(status=202, body=Started(instance_id))
 
-    async def _get(self, call: Call) -> Reply:
+    @operation(
+        "GET",
+        "/{instance}",
+        Response(status=200, prose="The instance.", kind=State),
+        *_ERRORS,
+        parameters=(_COMPONENT, _INSTANCE, _APP),
+    )
+    async def get(self, call: Call) -> Reply:
+        """Where an instance stands, with its input and its outcome."""
         instance_id = known_id(call)
         failed = Failing(
             "ERR_GET_WORKFLOW", f"error while getting workflow info on instance '{instance_id}': "
@@ -153,7 +139,17 @@ class DaprApi:
             raise not_found(instance_id)
         return Reply(status=200, body=state_of(instance))
 
-    async def _raise_event(self, call: Call) -> Reply:
+    @operation(
+        "POST",
+        "/{instance}/raiseEvent/{event}",
+        _DONE,
+        *_COMMAND_ERRORS,
+        parameters=(_COMPONENT, _INSTANCE, _EVENT, _APP),
+        body=Body(prose="What the event carries: JSON, or bytes of another content type."),
+        is_command=True,
+    )
+    async def raise_event(self, call: Call) -> Reply:
+        """Bring an event to an instance. It waits there until the workflow asks for it."""
         instance_id = known_id(call)
         failed = Failing("ERR_RAISE_EVENT_WORKFLOW", f"error raising event on workflow '{instance_id}': ")
         self._check(call, failed)
@@ -162,21 +158,27 @@ class DaprApi:
         request = requests.raise_event(instance_id, call["event"], payload_of(call))
         return await self._send(request, failed)
 
-    async def _pause(self, call: Call) -> Reply:
+    @operation("POST", "/{instance}/pause", _DONE, *_COMMAND_ERRORS, **_VERB)
+    async def pause(self, call: Call) -> Reply:
+        """Let an instance stand still; what arrives is recorded."""
         instance_id = known_id(call)
         failed = Failing("ERR_PAUSE_WORKFLOW", f"error pausing workflow {instance_id}: ")
         self._check(call, failed)
         check_ignored(call)
         return await self._send(requests.suspend(instance_id, None), failed)
 
-    async def _resume(self, call: Call) -> Reply:
+    @operation("POST", "/{instance}/resume", _DONE, *_COMMAND_ERRORS, **_VERB)
+    async def resume(self, call: Call) -> Reply:
+        """Let it go on."""
         instance_id = known_id(call)
         failed = Failing("ERR_RESUME_WORKFLOW", f"error resuming workflow {instance_id}: ")
         self._check(call, failed)
         check_ignored(call)
         return await self._send(requests.resume(instance_id, None), failed)
 
-    async def _terminate(self, call: Call) -> Reply:
+    @operation("POST", "/{instance}/terminate", _DONE, *_COMMAND_ERRORS, **_VERB)
+    async def terminate(self, call: Call) -> Reply:
+        """End it where it stands, its child workflows too."""
         instance_id = known_id(call)
         failed = Failing(
             "ERR_TERMINATE_WORKFLOW", f"error terminating workflow '{instance_id}': ", is_404=True
@@ -185,7 +187,9 @@ class DaprApi:
         check_ignored(call)
         return await self._send(requests.terminate(instance_id, None, recursive=True), failed)
 
-    async def _purge(self, call: Call) -> Reply:
+    @operation("POST", "/{instance}/purge", _DONE, *_COMMAND_ERRORS, **_VERB)
+    async def purge(self, call: Call) -> Reply:
+        """Remove a finished instance, its children and its history."""
         instance_id = known_id(call)
         failed = Failing("ERR_PURGE_WORKFLOW", f"error purging workflow {instance_id}: ", is_404=True)
         self._check(call, failed)
@@ -216,7 +220,3 @@ class DaprApi:
             raise Problem(400, "ERR_WORKFLOW_APP_ID_INVALID", message)
         if app_id != self._app_id:
             raise failed.because(f"this gateway serves app '{self._app_id}', not '{app_id}'")
-
-
-def _suffix(version: str) -> str:
-    return version.replace("-", "_").replace(".", "_")

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from engine.errors import ConfigurationError
 from engine.gateway.http import BODY_BYTES_MAX, HEADER_BYTES_MAX, Problem, encode
 
+DRAINED_BYTES_MAX = 8 * BODY_BYTES_MAX
 TOKEN_HEADER = b"dapr-api-token"
 # They say nothing, and those who poll them have no token: Dapr leaves them open too.
 OPEN_PATHS = frozenset({"/v1.0/healthz", "/v1.0/healthz/outbound"})
@@ -83,11 +84,13 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        body = _Bounded(receive)
         try:
             _check_head(scope)
             self._policy.check(scope["path"], scope["headers"])
-            await self._app(scope, _Bounded(receive).receive, send)
+            await self._app(scope, body.receive, send)
         except Problem as problem:
+            await body.drain()
             await _send(send, problem)
 
 
@@ -97,13 +100,24 @@ class _Bounded:
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._size = 0
+        self._has_more = True
 
     async def receive(self) -> Message:
+        message = await self._next()
+        if self._size > BODY_BYTES_MAX:
+            await self.drain()
+            raise _too_large(self._size)
+        return message
+
+    async def drain(self) -> None:
+        """Reads on, within bounds: who is still sending would be cut off, and never see the answer."""
+        while self._has_more and self._size <= DRAINED_BYTES_MAX:
+            await self._next()
+
+    async def _next(self) -> Message:
         message = await self._receive()
-        if message["type"] == "http.request":
-            self._size += len(message.get("body", b""))
-            if self._size > BODY_BYTES_MAX:
-                raise _too_large(self._size)
+        self._has_more = message["type"] == "http.request" and message.get("more_body", False)
+        self._size += len(message.get("body", b""))
         return message
 
 

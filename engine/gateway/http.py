@@ -9,7 +9,7 @@ import msgspec
 
 from engine.client.errors import UnreachableError
 from engine.codec.undecodable import UndecodableError
-from engine.errors import InvalidCommandError, PublicError
+from engine.errors import InvalidCommandError, LimitExceededError, PublicError
 from engine.model.effects import Reason
 
 T = TypeVar("T")
@@ -57,6 +57,8 @@ def problem_of(error: PublicError) -> Problem:
         if error.reason is Reason.TOO_LARGE:
             return Problem(413, "ERR_REQUEST_TOO_LARGE", error.detail)
         return Problem(400, "ERR_INVALID_REQUEST", error.detail)
+    if isinstance(error, LimitExceededError):
+        return Problem(413, "ERR_REQUEST_TOO_LARGE", str(error))
     if isinstance(error, InvalidCommandError):
         return Problem(400, "ERR_INVALID_REQUEST", str(error))
     return Problem(500, "ERR_INTERNAL", str(error))
@@ -134,6 +136,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Handler = Callable[[Call], Awaitable[Reply]]
+Recover = Callable[[Call], Awaitable[Reply | None]]
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,7 +153,50 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     body: Body | None = None
     is_command: bool = False
     # What may have come of a command whose answer was lost.
-    recover: "Callable[[Call], Awaitable[Reply | None]] | None" = None
+    recover: Recover | None = None
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """What is declared of a route beside its handler. `recover` names a method of the same API."""
+
+    method: str
+    path: str
+    responses: tuple[Response, ...]
+    parameters: tuple[Parameter, ...] = ()
+    body: Body | None = None
+    is_command: bool = False
+    recover: str = ""
+
+
+_DECLARED = "__operation__"
+
+
+def operation(
+    method: str, path: str, *responses: Response, **fields: Any
+) -> Callable[[Callable[[Any, Call], Awaitable[Reply]]], Callable[[Any, Call], Awaitable[Reply]]]:
+    """Decorator: declares a method of an API to be a route. Its docstring describes it."""
+    declared = Operation(method=method, path=path, responses=responses, **fields)
+
+    def mark(handler: Callable[[Any, Call], Awaitable[Reply]]) -> Callable[[Any, Call], Awaitable[Reply]]:
+        setattr(handler, _DECLARED, declared)
+        return handler
+
+    return mark
+
+
+def routes_of(api: object, *, prefix: str, tag: str, suffix: str = "") -> list[Route]:
+    """The routes that an API declares, in their order. `suffix` tells the names of versions apart."""
+    routes: list[Route] = []
+    for name, function in vars(type(api)).items():
+        declared: Operation | None = getattr(function, _DECLARED, None)
+        if declared is None:
+            continue
+        fields = msgspec.structs.asdict(declared)
+        fields["path"] = prefix + declared.path
+        fields["recover"] = getattr(api, declared.recover) if declared.recover else None
+        prose = " ".join((function.__doc__ or "").split())
+        routes.append(Route(**fields, name=name + suffix, prose=prose, tag=tag, handle=getattr(api, name)))
+    return routes
 
 
 def malformed(error: Exception) -> Problem:

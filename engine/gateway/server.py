@@ -78,6 +78,11 @@ class Gateway:
         self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
 
     @property
+    def has_failed(self) -> bool:
+        """Whether it ended by a bug of its own."""
+        return self._failure is not None
+
+    @property
     def url(self) -> str:
         """Where it is."""
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
@@ -110,6 +115,7 @@ class Gateway:
         except BaseException as problem:
             if self._ready.is_set():
                 log.critical("the gateway ended by a bug of its own", exc_info=problem)
+                self._on_shutdown()
             self._failure = problem
         finally:
             self._stop = None
@@ -178,6 +184,15 @@ def _stopping(server: _Server, streams: Streams) -> Callable[[], None]:
             loop.call_soon_threadsafe(end)
 
     return stop
+
+
+def is_taken(host: str, port: int) -> bool:
+    """Whether somebody else serves there."""
+    try:
+        _bind(host, port).close()
+    except ConfigurationError:
+        return True
+    return False
 
 
 def _bind(host: str, port: int) -> socket.socket:

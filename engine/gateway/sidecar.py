@@ -5,7 +5,18 @@ from collections.abc import Callable
 import msgspec
 
 from engine import __version__
-from engine.gateway.http import Body, Call, ErrorBody, Handler, Parameter, Problem, Reply, Response, Route
+from engine.gateway.http import (
+    Body,
+    Call,
+    ErrorBody,
+    Parameter,
+    Problem,
+    Reply,
+    Response,
+    Route,
+    operation,
+    routes_of,
+)
 from engine.gateway.service import Service
 
 EXTENDED_MAX = 1_000
@@ -66,34 +77,27 @@ class SidecarApi:
 
     def routes(self) -> list[Route]:
         """All of them."""
-        health = (_NO_CONTENT, _NOT_READY)
-        metadata = (Response(status=200, prose="What this is.", kind=Metadata),)
-        table = (
-            _About("GET", "/healthz", "health", "Whether everything works.", self._health, health, (_APP,)),
-            _About(
-                "GET", "/healthz/outbound", "health_outbound", "Is the log reached?", self._outbound, health
-            ),
-            _About("GET", "/metadata", "get_metadata", "What this is.", self._metadata, metadata),
-            _About(
-                "PUT", "/metadata/{key}", "put_metadata", "Says more of it.", self._put, _WRITTEN, (_KEY,)
-            ),
-            _About("POST", "/shutdown", "shutdown", "Ends this process.", self._shutdown, (_NO_CONTENT,)),
-        )
-        return [_route(about) for about in table]
+        return routes_of(self, prefix="/v1.0", tag="Dapr sidecar")
 
-    async def _health(self, call: Call) -> Reply:
+    @operation("GET", "/healthz", _NO_CONTENT, _NOT_READY, parameters=(_APP,))
+    async def health(self, call: Call) -> Reply:
+        """Whether everything works."""
         if call["appid"] not in (None, self._app_id):
             raise Problem(500, "ERR_HEALTH_APPID_NOT_MATCH", "dapr app-id does not match")
         if not self._service.is_ready:
             raise Problem(500, "ERR_HEALTH_NOT_READY", "dapr is not ready")
         return Reply(status=204)
 
-    async def _outbound(self, call: Call) -> Reply:
+    @operation("GET", "/healthz/outbound", _NO_CONTENT, _NOT_READY)
+    async def health_outbound(self, call: Call) -> Reply:
+        """Whether the log can be reached."""
         if not self._service.is_connected:
             raise Problem(500, "ERR_OUTBOUND_HEALTH_NOT_READY", "dapr outbound is not ready")
         return Reply(status=204)
 
-    async def _metadata(self, call: Call) -> Reply:
+    @operation("GET", "/metadata", Response(status=200, prose="It.", kind=Metadata))
+    async def get_metadata(self, call: Call) -> Reply:
+        """What this is."""
         body = Metadata(
             id=self._app_id,
             runtime_version=__version__,
@@ -103,7 +107,11 @@ class SidecarApi:
         )
         return Reply(status=200, body=body)
 
-    async def _put(self, call: Call) -> Reply:
+    @operation(
+        "PUT", "/metadata/{key}", *_WRITTEN, parameters=(_KEY,), body=Body(prose="The value, as text.")
+    )
+    async def put_metadata(self, call: Call) -> Reply:
+        """Adds to what the metadata says, until this process ends."""
         if len(self._extended) >= EXTENDED_MAX and call["key"] not in self._extended:
             raise Problem(400, "ERR_INVALID_REQUEST", f"expected at most {EXTENDED_MAX:,} names of metadata")
         try:
@@ -112,24 +120,8 @@ class SidecarApi:
             raise Problem(400, "ERR_INVALID_REQUEST", "expected text in UTF-8") from None
         return Reply(status=204)
 
-    async def _shutdown(self, call: Call) -> Reply:
+    @operation("POST", "/shutdown", _NO_CONTENT)
+    async def shutdown(self, call: Call) -> Reply:
+        """Ends this process in order."""
         self._stop()
         return Reply(status=204)
-
-
-class _About(msgspec.Struct, frozen=True):
-    """A route of this API, in short."""
-
-    method: str
-    path: str
-    name: str
-    prose: str
-    handle: Handler
-    responses: tuple[Response, ...]
-    parameters: tuple[Parameter, ...] = ()
-
-
-def _route(about: _About) -> Route:
-    body = Body(prose="The value, as text.") if about.method == "PUT" else None
-    fields = msgspec.structs.asdict(about) | {"path": f"/v1.0{about.path}"}
-    return Route(**fields, tag="Dapr sidecar", body=body)

@@ -60,9 +60,8 @@ async def events(
         await following.begin()
         found = following.begun
         while True:
-            for recorded in found:
-                if _is_behind(recorded, after):
-                    yield recorded
+            for recorded in [each for each in found if _is_behind(each, after)]:
+                yield recorded
             found = await following.next()
 
 
@@ -74,10 +73,8 @@ async def all_events(service: Service) -> AsyncIterator[Happened]:
         while not watch.is_over:
             await woken.wait()
             woken.clear()
-            for record in watch.take():
-                happened = _happened(record)
-                if happened is not None:
-                    yield happened
+            for happened in filter(None, map(_happened, watch.take())):
+                yield happened
     finally:
         service.feed.leave(None, watch)
 

@@ -8,6 +8,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from types import FrameType
 from typing import Protocol
 
@@ -40,6 +42,9 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     kafka_properties: dict[str, str]
     app: str
+
+
+Beside = Callable[["StopRequest"], AbstractContextManager[object]]
 
 
 class Stoppable(Protocol):
@@ -80,8 +85,15 @@ class StopRequest:
         self.ask()
 
 
-def run_process(assignment: Assignment, slot: Slot) -> int:
-    """Works until a signal; returns the exit code. Must be called by the main thread."""
+def _alone(stop: StopRequest) -> AbstractContextManager[object]:
+    return nullcontext()
+
+
+def run_process(assignment: Assignment, slot: Slot, beside: Beside = _alone) -> int:
+    """Works until a signal; returns the exit code. Must be called by the main thread.
+
+    What `beside` gives is entered before the work begins, and left after it has ended.
+    """
     stop = StopRequest()
     try:
         sys.setswitchinterval(assignment.settings.switch_interval_ms / 1000)
@@ -91,7 +103,8 @@ def run_process(assignment: Assignment, slot: Slot) -> int:
             return 0
         worker = Worker(registry, ports, assignment.settings.worker())
         stop.watch(worker)
-        worker.run(on_ready=lambda: log.info("worker ready", extra=_whereabouts(worker, slot)))
+        with beside(stop):
+            worker.run(on_ready=lambda: log.info("worker ready", extra=_whereabouts(worker, slot)))
     except ConfigurationError as error:
         log.critical("%s", error)
         return CONFIGURATION_EXIT

@@ -15,8 +15,9 @@ from engine.client.opening import open_embedded
 from engine.gateway.server import Gateway, GatewaySettings
 from tests.client.conftest import kafka_place
 from tests.client.running import on_a_directory
+from tests.gateway import flows
 
-__all__ = ["kafka_place"]
+__all__ = ["flows", "kafka_place"]
 
 APP = "shop"
 WAIT_S = 30

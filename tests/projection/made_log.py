@@ -84,6 +84,12 @@ class MadeLog:
     def open_tail(self) -> MadeTail:
         return MadeTail(self)
 
+    def dead_letter_ends(self, *, is_committed: bool) -> dict[int, int]:
+        return {0: 0}
+
+    def open_dead_letter_tail(self) -> MadeTail:
+        return MadeTail(MadeLog(1))
+
 
 class MadeTail:
     def __init__(self, log: MadeLog) -> None:

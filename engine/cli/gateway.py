@@ -1,0 +1,119 @@
+"""`engine gateway`: serves an app over HTTP, beside its workers or far from them. It owns no partition."""
+
+import logging
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from engine.cli.logs import configure_logging
+from engine.cli.options import LogOptions, log_options
+from engine.cli.serving import host_option, port_option, serving, settings_of
+from engine.client.connection import Connection
+from engine.client.errors import UnreachableError
+from engine.errors import ConfigurationError, EngineError
+from engine.gateway.server import GatewaySettings
+from engine.node.process import StopRequest, end_process
+from engine.node.supervisor import CONFIGURATION_EXIT
+from engine.projection import Projection
+from engine.settings import LOG_FORMATS, LOG_LEVELS
+
+logger = logging.getLogger(__name__)
+
+FAULT_EXIT = 1
+RETRY_S = 1.0
+LOOK_S = 0.1
+TELL_EVERY_S = 5.0
+STATE_DIRECTORY = Path(".engine/gateway")
+EMBEDDED_APP = "dev"
+
+
+@click.command(short_help="Serve an app over HTTP.")
+@host_option
+@port_option()
+@click.option(
+    "--state-dir",
+    default="",
+    envvar="ENGINE_GATEWAY_DIR",
+    show_envvar=True,
+    metavar="PATH",
+    help="Where the read model is, by default .engine/gateway/<app>. May be deleted: it is rebuilt.",
+)
+@click.option("--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True)
+@click.option("--log-format", type=click.Choice(LOG_FORMATS), default="json", show_default=True)
+@log_options
+def gateway(log: LogOptions, http_host: str, http_port: int | None, state_dir: str, **logs: str) -> None:
+    """Serve Dapr's workflow API, and what goes beyond it, until SIGTERM or SIGINT.
+
+    It reads history into a SQLite file and answers from there. Any number may run. A token in
+    ENGINE_API_TOKEN (or DAPR_API_TOKEN) is asked for in the header dapr-api-token. /openapi.json describes
+    the API.
+    """
+    configure_logging(logs["log_level"], logs["log_format"])
+    app_id = log.app or EMBEDDED_APP
+    settings = settings_of(app_id, Path(state_dir or STATE_DIRECTORY / app_id), http_host, http_port)
+    try:
+        exit_code = _run(log, settings, StopRequest())
+    except ConfigurationError as error:
+        click.echo(f"Error: {error}", err=True)
+        exit_code = CONFIGURATION_EXIT
+    except EngineError as error:
+        click.echo(f"Error: {type(error).__name__}: {error}", err=True)
+        exit_code = FAULT_EXIT
+    sys.stderr.flush()
+    end_process(exit_code)
+
+
+def _run(log: LogOptions, settings: GatewaySettings, stop: StopRequest) -> int:
+    connection = _open_when_reachable(log, stop)
+    if connection is None:
+        return 0
+    with closing(connection), serving(connection, settings, stop) as gateway:
+        click.echo(f"serving {gateway.url}; Ctrl-C stops")
+        show_progress(gateway.projection, stop.asked)
+        stop.asked.wait()
+    return FAULT_EXIT if gateway.has_failed else 0
+
+
+def _open_when_reachable(log: LogOptions, stop: StopRequest) -> Connection | None:
+    """A gateway may be started before its Kafka is. None where it was stopped meanwhile."""
+    while not stop.asked.is_set():
+        try:
+            return log.open_connection()
+        except UnreachableError as problem:
+            logger.warning("%s; again in %.0f s", problem, RETRY_S)
+        stop.asked.wait(RETRY_S)
+    return None
+
+
+def show_progress(projection: Projection, asked: threading.Event) -> None:
+    """Returns when the read model has caught up, or when it was asked to stop."""
+    if not projection.progress.is_rebuild:
+        return
+    if sys.stderr.isatty():
+        _show_bar(projection, asked)
+    else:
+        _log_progress(projection, asked)
+
+
+def _show_bar(projection: Projection, asked: threading.Event) -> None:
+    columns = (TextColumn("reading history"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=projection.progress.end)
+        while not projection.progress.is_done and not asked.wait(LOOK_S):
+            progress = projection.progress
+            bar.update(task, completed=progress.offset, total=progress.end)
+
+
+def _log_progress(projection: Projection, asked: threading.Event) -> None:
+    told_at = time.monotonic()
+    while not projection.progress.is_done and not asked.wait(LOOK_S):
+        if time.monotonic() - told_at >= TELL_EVERY_S:
+            told_at = time.monotonic()
+            progress = projection.progress
+            logger.info("reading history: %d of %d offsets", progress.offset, progress.end)

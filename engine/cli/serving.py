@@ -1,0 +1,84 @@
+"""What the commands that serve HTTP share: their options, the token, and a gateway beside other work."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from engine.client.connection import Connection
+from engine.gateway.server import HOST, PORT, Gateway, GatewaySettings
+from engine.node.process import StopRequest
+
+log = logging.getLogger(__name__)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# By the environment only: what is on a command line, everybody on the machine can read.
+TOKEN_VARIABLES = ("ENGINE_API_TOKEN", "DAPR_API_TOKEN")
+PORT_MAX = 65_535
+
+host_option = click.option(
+    "--http-host",
+    default=HOST,
+    envvar="ENGINE_HTTP_HOST",
+    show_default=True,
+    show_envvar=True,
+    metavar="ADDRESS",
+    help="Where HTTP is served. An address that others can reach needs a token in ENGINE_API_TOKEN.",
+)
+
+
+def port_option(prose: str = "") -> Callable[[F], F]:
+    """Decorator: the port of HTTP; None where it isn't given."""
+    return click.option(
+        "--http-port",
+        type=click.IntRange(0, PORT_MAX),
+        envvar="ENGINE_HTTP_PORT",
+        show_envvar=True,
+        metavar="PORT",
+        help=f"The port of HTTP, 0 for any that is free.{prose} [default: {PORT}]",
+    )
+
+
+def token() -> str:
+    """The token that callers must send, "" where none is needed."""
+    return next((os.environ[name] for name in TOKEN_VARIABLES if os.environ.get(name)), "")
+
+
+def settings_of(
+    app_id: str, directory: Path, host: str, port: int | None, *, workers: int = 0
+) -> GatewaySettings:
+    """A gateway's settings, with the token of the environment."""
+    return GatewaySettings(
+        app_id=app_id,
+        directory=directory,
+        host=host,
+        port=PORT if port is None else port,
+        token=token(),
+        workers=workers,
+    )
+
+
+@contextmanager
+def serving(connection: Connection, settings: GatewaySettings, stop: StopRequest) -> Iterator[Gateway]:
+    """A gateway beside other work. It begins to end when `stop` is asked for, not when the work has ended."""
+    gateway = Gateway(connection, settings, on_shutdown=stop.ask)
+    gateway.start()
+    log.info("serving HTTP", extra={"url": gateway.url})
+    closing = threading.Thread(target=_close, args=(gateway, stop), name="gateway-close", daemon=True)
+    closing.start()
+    try:
+        yield gateway
+    finally:
+        stop.asked.set()
+        closing.join()
+
+
+def _close(gateway: Gateway, stop: StopRequest) -> None:
+    stop.asked.wait()
+    gateway.close()

@@ -1,0 +1,129 @@
+"""Who may ask, and how much: the token, the names of hosts, the bounds."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from engine.errors import ConfigurationError
+from engine.gateway.guard import Policy
+from engine.gateway.http import BODY_BYTES_MAX, HEADER_BYTES_MAX
+from engine.gateway.server import Gateway, GatewaySettings
+from tests.gateway.conftest import APP, asking, serving
+from tests.gateway.test_dapr import error, new_id, root
+
+TOKEN = "quite-secret"
+GET = f"{root()}/nobody"
+
+
+@pytest.fixture(scope="module")
+def locked(connection, tmp_path_factory):
+    with serving(connection, Path(tmp_path_factory.mktemp("locked")), token=TOKEN) as gateway:
+        yield gateway
+
+
+@pytest.mark.parametrize("headers", [{}, {"dapr-api-token": "wrong"}, {"dapr-api-token": ""}])
+@pytest.mark.parametrize("path", [GET, "/api/v1/instances", "/openapi.json", "/v1.0/metadata", "/nowhere"])
+def test_without_the_token_nothing_is_told(locked, headers, path):
+    with asking(locked, **headers) as http:
+        assert error(http.get(path))[:2] == (401, "ERR_UNAUTHORIZED")
+
+
+def test_with_the_token_everything_is(locked):
+    with asking(locked, **{"dapr-api-token": TOKEN}) as http:
+        assert http.get("/api/v1/instances").status_code == 200
+        started = http.post(f"{root()}/chain/start?instanceID={new_id()}", content=b"1")
+        assert started.status_code == 202
+        # Who knows the token may come by any name, and from a web page that was given it.
+        names = {"host": "workflows.example", "origin": "https://shop.example"}
+        assert http.get("/api/v1/counts", headers=names).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1.0/healthz", "/v1.0/healthz/outbound"])
+def test_health_needs_no_token(locked, path):
+    with asking(locked) as http:
+        assert http.get(path).status_code in (204, 500)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.8.8"])
+def test_this_machine_needs_no_token(host):
+    Policy(host, "")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "workflows.example", ""])
+def test_an_address_that_others_reach_needs_a_token(host):
+    Policy(host, TOKEN)
+    with pytest.raises(ConfigurationError, match="ENGINE_API_TOKEN"):
+        Policy(host, "")
+
+
+@pytest.mark.parametrize(
+    "host", ["rebound.example", "127.0.0.1.rebound.example", "[::2]", "10.0.0.1:3500", "["]
+)
+def test_a_name_that_only_resolves_to_this_machine_is_refused(http, host):
+    assert error(http.get(GET, headers={"host": host}))[:2] == (403, "ERR_FORBIDDEN")
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:3500", "127.0.0.1:1", "[::1]:3500", "LOCALHOST"])
+def test_this_machine_has_several_names(http, host):
+    assert error(http.get(GET, headers={"host": host}))[0] == 404
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost.evil.example:3500"])
+def test_no_web_page_may_ask_without_a_token(http, origin):
+    answer = http.post(f"{root()}/chain/start", headers={"origin": origin, "content-type": "text/plain"})
+    assert error(answer)[:2] == (403, "ERR_FORBIDDEN")
+
+
+def test_a_page_of_this_machine_may(http):
+    assert http.get("/api/v1/counts", headers={"origin": "http://localhost:8080"}).status_code == 200
+
+
+# --- bounds ---
+
+
+def test_a_body_within_its_bound_is_read_and_one_beyond_is_not(http):
+    fitting = http.post(f"{root()}/nobody/terminate", content=b" " * (BODY_BYTES_MAX - 2) + b"{}")
+    assert error(fitting)[0] == 404
+    beyond = http.post(f"{root()}/nobody/terminate", content=b" " * (BODY_BYTES_MAX - 1) + b"{}")
+    assert error(beyond)[:2] == (413, "ERR_REQUEST_TOO_LARGE")
+
+
+def test_a_body_that_does_not_say_its_size_is_bounded_too(http):
+    chunks = (b" " * 65_536 for _ in range(17))
+    answer = http.post(f"{root()}/nobody/terminate", content=chunks)
+    assert error(answer)[:2] == (413, "ERR_REQUEST_TOO_LARGE")
+
+
+def test_an_input_is_bounded_as_everywhere(http):
+    instance = new_id()
+    fitting = http.post(f"{root()}/approval/start?instanceID={instance}", content=b'"%s"' % (b"x" * 524_286))
+    assert fitting.status_code == 202
+    beyond = http.post(f"{root()}/approval/start?instanceID={new_id()}", content=b'"%s"' % (b"x" * 524_287))
+    status, code, message = error(beyond)
+    assert (status, code) == (413, "ERR_REQUEST_TOO_LARGE")
+    assert "524,288" in message
+
+
+def test_headers_are_bounded(http):
+    assert http.get(GET, headers={"x-large": "x" * (HEADER_BYTES_MAX - 1_000)}).status_code == 404
+    beyond = http.get(GET, headers={"x-large": "x" * HEADER_BYTES_MAX})
+    assert error(beyond)[:2] == (431, "ERR_HEADERS_TOO_LARGE")
+
+
+def test_a_path_counts_as_a_header(http):
+    assert error(http.get(f"{root()}/{'x' * HEADER_BYTES_MAX}"))[:2] == (431, "ERR_HEADERS_TOO_LARGE")
+
+
+def test_a_head_without_end_is_cut_off(gateway):
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as raw:
+        raw.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\nx: " + b"x" * 200_000)
+        assert raw.recv(12) in (b"HTTP/1.1 400", b"HTTP/1.1 431")
+
+
+def test_a_port_that_is_taken_is_named(gateway, connection, tmp_path):
+    settings = GatewaySettings(app_id=APP, directory=tmp_path, port=gateway.port)
+    with pytest.raises(ConfigurationError, match=rf"127.0.0.1:{gateway.port}.*--http-port"):
+        Gateway(connection, settings, on_shutdown=lambda: None)
