@@ -57,11 +57,15 @@ class _Part(Convertor[str]):
 register_url_convertor("part", _Part())
 
 
-def build_app(routes: Sequence[Route], keys: Keys, policy: Policy) -> Starlette:
-    """The app that serves the routes, and their OpenAPI."""
-    described: list[Route] = list(routes)
-    table = [*described, _openapi_route(described)]
-    described.append(table[-1])
+def described(routes: Sequence[Route]) -> list[Route]:
+    """The routes, and one that describes them all, itself too."""
+    table = list(routes)
+    table.append(_openapi_route(table))
+    return table
+
+
+def build_app(table: Sequence[Route], keys: Keys, policy: Policy) -> Starlette:
+    """The app that serves the routes."""
     served = [HttpRoute(_pattern(route), _endpoint(route, keys), methods=[route.method]) for route in table]
     app = Starlette(
         routes=served,
@@ -73,9 +77,9 @@ def build_app(routes: Sequence[Route], keys: Keys, policy: Policy) -> Starlette:
     return app
 
 
-def _openapi_route(described: Sequence[Route]) -> Route:
+def _openapi_route(table: Sequence[Route]) -> Route:
     async def handle(call: Call) -> Reply:
-        return Reply(status=200, body=openapi(described))
+        return Reply(status=200, body=openapi(table))
 
     return Route(
         method="GET",

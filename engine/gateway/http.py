@@ -1,7 +1,6 @@
 """What a route is: declared once, read by the server that serves it and by the OpenAPI that describes it."""
 
 import hashlib
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -205,11 +204,8 @@ def malformed(error: Exception) -> Problem:
 
 
 def encode(body: Any) -> bytes:
-    """A value as JSON. Payloads of users may hold whole numbers that msgspec does not write."""
-    try:
-        return msgspec.json.encode(body)
-    except (OverflowError, ValueError):
-        return json.dumps(msgspec.to_builtins(body), ensure_ascii=False).encode()
+    """A value as JSON."""
+    return msgspec.json.encode(body)
 
 
 def read_parameter(parameter: Parameter, found: list[str]) -> Any:

@@ -54,6 +54,7 @@ class Keys:
         # A key that a power failure takes would let its command be sent again.
         self._connection.execute("PRAGMA synchronous=FULL")
         self._connection.execute(_SCHEMA)
+        self._forget_old()
         self._begun = 0
         self._under_way: dict[str, asyncio.Future[None]] = {}
 
@@ -103,8 +104,8 @@ class Keys:
     def _begin(self, key: str, digest: bytes) -> tuple[bool, Reply | None]:
         """Whether the key is new, and from now on known; and the answer, where there is one."""
         self._begun += 1
-        if self._begun % FORGET_EVERY == 1:
-            self._connection.execute("DELETE FROM requests WHERE at_s < ?", (int(time.time()) - KEPT_S,))
+        if self._begun % FORGET_EVERY == 0:
+            self._forget_old()
         found = self._connection.execute(
             "SELECT digest, answer FROM requests WHERE key = ?", (key,)
         ).fetchone()
@@ -126,6 +127,9 @@ class Keys:
         self._connection.execute(
             "UPDATE requests SET answer = ? WHERE key = ?", (msgspec.json.encode(kept), key)
         )
+
+    def _forget_old(self) -> None:
+        self._connection.execute("DELETE FROM requests WHERE at_s < ?", (int(time.time()) - KEPT_S,))
 
     def _forget(self, key: str) -> None:
         self._connection.execute("DELETE FROM requests WHERE key = ?", (key,))

@@ -16,7 +16,7 @@ from typing_extensions import override
 from engine.client.connection import Connection
 from engine.errors import ConfigurationError
 from engine.gateway.api import Api
-from engine.gateway.app import build_app
+from engine.gateway.app import build_app, described
 from engine.gateway.dapr import DaprApi
 from engine.gateway.guard import Policy
 from engine.gateway.http import Route
@@ -127,7 +127,8 @@ class Gateway:
         streams = Streams()
         try:
             await service.start()
-            app = build_app(self._routes(service, streams), keys, self._policy)
+            table = all_routes(service, streams, self._settings, self._on_shutdown)
+            app = build_app(table, keys, self._policy)
             server = _Server(app, self._ready.set)
             self._stop = _stopping(server, streams)
             await server.serve(sockets=[self._socket])
@@ -135,13 +136,18 @@ class Gateway:
             await service.close()
             keys.close()
 
-    def _routes(self, service: Service, streams: Streams) -> list[Route]:
-        app_id, workers = self._settings.app_id, self._settings.workers
-        return [
-            *DaprApi(service, app_id).routes(),
-            *SidecarApi(service, app_id, workers, self._on_shutdown).routes(),
+
+def all_routes(
+    service: Service, streams: Streams, settings: GatewaySettings, on_shutdown: Callable[[], None]
+) -> list[Route]:
+    """The one table: what is in it is served and described, and nothing else is."""
+    return described(
+        [
+            *DaprApi(service, settings.app_id).routes(),
+            *SidecarApi(service, settings.app_id, settings.workers, on_shutdown).routes(),
             *Api(service, streams).routes(),
         ]
+    )
 
 
 class _Server(uvicorn.Server):
