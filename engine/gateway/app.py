@@ -34,6 +34,8 @@ from engine.gateway.openapi import openapi
 
 log = logging.getLogger(__name__)
 
+# What stands in a payload is somebody's, and is what it was a moment ago.
+_COMMON = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 OPENAPI_PATH = "/openapi.json"
 _CODES = {404: "ERR_NOT_FOUND", 405: "ERR_METHOD_NOT_ALLOWED"}
 
@@ -140,7 +142,8 @@ def _response(reply: Reply) -> HttpResponse:
     if reply.stream is not None:
         return StreamingResponse(reply.stream, reply.status, headers=reply.headers)
     media_type = None if reply.body is None else "application/json"
-    return HttpResponse(reply.encoded(), reply.status, headers=reply.headers, media_type=media_type)
+    headers = _COMMON | reply.headers
+    return HttpResponse(reply.encoded(), reply.status, headers=headers, media_type=media_type)
 
 
 async def _answer_http(request: Request, error: Exception) -> HttpResponse:

@@ -25,6 +25,7 @@ from engine.gateway.forms import (
     state_of,
 )
 from engine.gateway.http import (
+    LAG,
     Body,
     Call,
     ErrorBody,
@@ -137,7 +138,7 @@ class DaprApi:
             instance = await self._service.find(instance_id)
         if instance is None:
             raise not_found(instance_id)
-        return Reply(status=200, body=state_of(instance))
+        return Reply(status=200, body=state_of(instance), headers={LAG: str(self._service.lag)})
 
     @operation(
         "POST",

@@ -4,7 +4,7 @@ It never waits for SQLite, and decodes nothing but each partition's newest check
 """
 
 import threading
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -38,18 +38,20 @@ class Watch:
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
-        self._records: deque[Record] = deque()
+        self._lock = threading.Lock()
+        self._records: list[Record] = []
         self._bytes = 0
         # Whether it was cut off: nobody took what came, and memory has a bound.
         self.is_over = False
 
     def add(self, record: Record) -> None:
         """One more record."""
-        self._bytes += len(record.value or b"")
-        if len(self._records) >= WATCHED_RECORDS_MAX or self._bytes > WATCHED_BYTES_MAX:
-            self.is_over = True
-            return
-        self._records.append(record)
+        with self._lock:
+            self._bytes += len(record.value or b"")
+            if len(self._records) >= WATCHED_RECORDS_MAX or self._bytes > WATCHED_BYTES_MAX:
+                self.is_over = True
+                return
+            self._records.append(record)
 
     def wake(self) -> None:
         """Lets the reader look."""
@@ -57,11 +59,8 @@ class Watch:
 
     def take(self) -> list[Record]:
         """All that came since the last call."""
-        taken: list[Record] = []
-        while self._records:
-            record = self._records.popleft()
-            self._bytes -= len(record.value or b"")
-            taken.append(record)
+        with self._lock:
+            taken, self._records, self._bytes = self._records, [], 0
         return taken
 
 

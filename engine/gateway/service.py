@@ -20,7 +20,6 @@ from engine.client.state import WorkflowHistoryEvent, history_event_of
 from engine.codec.topics import partition_of
 from engine.gateway.answers import Accepted, Answer, Answers
 from engine.gateway.feed import Feed
-from engine.model.events import Recorded
 from engine.projection import Instance, Projection, Reader, Run
 
 T = TypeVar("T")
@@ -98,31 +97,36 @@ class Service:
     async def read(self, ask: Callable[[Reader], T]) -> T:
         """What the read model says, of all partitions, fresh as far as that takes no more than a moment."""
         await self._is_fresh(self._told)
-        return await self.in_reader(ask)
+        return await self._in_thread(lambda: self._ask(ask))
 
-    async def read_one(self, instance_id: str, ask: Callable[[Reader], T], late: Callable[[], T]) -> T:
-        """The same of one instance; `late` is called, in a thread, where the read model is too far behind."""
+    async def _read_one(
+        self, instance_id: str, ask: Callable[[Reader], T], late: Callable[[], T], position: int = 0
+    ) -> T:
+        """The same of one instance, up to `position` at least.
+
+        `late` is called, in a thread, where the read model is too far behind.
+        """
         partition = self.partition(instance_id)
-        if await self._is_fresh({partition: self._told.get(partition, 0)}):
-            return await self.in_reader(ask)
+        if await self._is_fresh({partition: max(self._told.get(partition, 0), position)}):
+            return await self._in_thread(lambda: self._ask(ask))
         return await self._in_thread(late)
 
     async def find(self, instance_id: str) -> Instance | None:
         """The instance as it is committed now, None where there is none."""
-        return await self.read_one(
+        return await self._read_one(
             instance_id,
             lambda reader: reader.find(instance_id),
-            lambda: self._fold(instance_id)[0].shown(),
+            lambda: self._fold(instance_id).shown(),
         )
 
     async def history(self, instance_id: str, after: int, limit: int) -> list[WorkflowHistoryEvent]:
         """Events of the newest run behind number `after`; [] where there is no such instance."""
 
         def late() -> list[WorkflowHistoryEvent]:
-            behind = [each for each in self._fold(instance_id)[1] if each.sequence > after]
+            behind = [each for each in self._fold(instance_id).events if each.sequence > after]
             return [history_event_of(each) for each in behind[:limit]]
 
-        return await self.read_one(
+        return await self._read_one(
             instance_id, lambda reader: reader.history(instance_id, after=after, limit=limit), late
         )
 
@@ -137,23 +141,28 @@ class Service:
             return False
         return True
 
-    def _fold(self, instance_id: str) -> tuple[Run, list[Recorded]]:
+    async def run(self, instance_id: str) -> Run:
+        """The newest run, with its events, up to what the feed has passed by now at least."""
+        partition = self.partition(instance_id)
+        known = self.feed.reach.positions.get(partition, 0)
+
+        def ask(reader: Reader) -> Run:
+            position, values = reader.values(instance_id, partition)
+            run = Run(instance_id, partition, keeps_events=True)
+            run.begin(values, position)
+            return run
+
+        return await self._read_one(instance_id, ask, lambda: self._fold(instance_id), known)
+
+    def _fold(self, instance_id: str) -> Run:
         """Reads the whole partition: for the time in which the read model is being built."""
         partition = self.partition(instance_id)
-        run = Run(instance_id, partition)
-        events: list[Recorded] = []
+        run = Run(instance_id, partition, keeps_events=True)
         key = f"{instance_id}|".encode()
         for record in read_commits(self._connection, partition):
             if record.key.startswith(key):
-                recorded = run.add(record)
-                if recorded is not None:
-                    events = [] if recorded.sequence == 1 else events
-                    events.append(recorded)
-        return run, events
-
-    async def in_reader(self, ask: Callable[[Reader], T]) -> T:
-        """What the read model says at once, however old. Raises UnreachableError."""
-        return await self._in_thread(lambda: self._ask(ask))
+                run.add(record)
+        return run
 
     def _in_thread(self, call: Callable[[], T]) -> Awaitable[T]:
         return asyncio.get_running_loop().run_in_executor(self._executor, call)

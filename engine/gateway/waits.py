@@ -57,8 +57,7 @@ async def events(
     `after` leaves out what came up to this event, (run id, number), while that run is the newest.
     """
     async with _Following(service, instance_id) as following:
-        await following.begin()
-        found = following.begun
+        found = list((await following.begin()).events)
         while True:
             for recorded in [each for each in found if _is_behind(each, after)]:
                 yield recorded
@@ -86,9 +85,7 @@ class _Following:
         self._service = service
         self._instance_id = instance_id
         self._woken = asyncio.Event()
-        self._run = Run(instance_id, service.partition(instance_id))
-        self._position = 0
-        self.begun: list[Recorded] = []
+        self._run: Run | None = None
 
     async def __aenter__(self) -> Self:
         self._watch = self._service.feed.watch(self._instance_id, _from_any_thread(self._woken))
@@ -98,25 +95,19 @@ class _Following:
         self._service.feed.leave(self._instance_id, self._watch)
 
     async def begin(self) -> Run:
-        """The run as it is on record."""
-        service, partition = self._service, self._service.partition(self._instance_id)
-        # Whatever the watch won't bring lies before this.
-        known = service.feed.reach.positions.get(partition, 0)
-        await asyncio.wrap_future(service.projection.reached({partition: known}))
-        self._position, values = await service.in_reader(
-            lambda reader: reader.values(self._instance_id, partition)
-        )
-        self.begun = self._run.begin(values)
+        """The run as it is on record. What comes after it, the watch brings."""
+        self._run = await self._service.run(self._instance_id)
         return self._run
 
     async def next(self) -> list[Recorded]:
         """Waits for more, and returns what it brought."""
+        assert self._run is not None, "expected `begin` before `next`"
         await self._woken.wait()
         self._woken.clear()
         if self._watch.is_over:
             message = f"expected to keep up with {self._instance_id!r}, but too much came of it at once"
             raise UnreachableError(message)
-        added = [self._run.add(record) for record in self._watch.take() if record.offset >= self._position]
+        added = [self._run.add(record) for record in self._watch.take()]
         return [recorded for recorded in added if recorded is not None]
 
 

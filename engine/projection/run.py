@@ -12,36 +12,42 @@ from engine.projection.views import Instance, InstanceRow, instance_of
 class Run:
     """The newest run, as `core.apply` has it. Records must come in the order of history."""
 
-    def __init__(self, instance_id: str, partition: int) -> None:
+    def __init__(self, instance_id: str, partition: int, *, keeps_events: bool = False) -> None:
         self.instance_id = instance_id
+        self.events: list[ev.Recorded] = []
+        self._keeps_events = keeps_events
         self._partition = partition
+        # Whatever lies before it is known.
+        self._position = 0
         self._state: InstanceState | None = None
         self._first: ev.Event | None = None
         self._last: ev.Event | None = None
 
-    def begin(self, values: list[bytes]) -> list[ev.Recorded]:
-        """Takes events 1 to n of a run, as they are on record; returns them, as far as they can be read."""
-        events: list[ev.Recorded] = []
+    def begin(self, values: list[bytes], position: int) -> None:
+        """Takes events 1 to n of a run as they are on record, all that there is before `position`."""
+        self._position = position
         for value in values:
             try:
-                events.append(decode_event(value)[1])
+                recorded = decode_event(value)[1]
             except UndecodableError:
-                break
-            self._add(events[-1])
-        return events
+                return
+            self._add(recorded)
 
     def add(self, record: Record) -> ev.Recorded | None:
-        """The event that a record adds, None where it adds none, or one that only a newer engine can read."""
+        """The event that a record adds. None where it adds none, or one that only a newer engine can read."""
+        if record.offset < self._position:
+            return None
+        self._position = record.offset + 1
         parsed = parse_history_key(record.key)
         assert parsed is not None, f"expected an event's key, but got {record.key!r}"
         _, run_id, sequence = parsed
         state = self._state
         if record.value is None:
             if sequence == 1 and state is not None and state.run_id == run_id:
-                self._state = self._first = self._last = None
+                self._forget()
             return None
         if sequence == 1:
-            self._state = None
+            self._forget()
         elif state is None or state.run_id != run_id or sequence != state.sequence + 1:
             return None
         try:
@@ -51,16 +57,17 @@ class Run:
         self._add(recorded)
         return recorded
 
+    def _forget(self) -> None:
+        self._state = self._first = self._last = None
+        self.events = []
+
     def _add(self, recorded: ev.Recorded) -> None:
         if recorded.sequence == 1:
             self._first = recorded.event
         self._state = apply(self._state, self.instance_id, recorded)
         self._last = recorded.event
-
-    @property
-    def run_id(self) -> str | None:
-        """Of the run that is shown."""
-        return None if self._state is None else self._state.run_id
+        if self._keeps_events:
+            self.events.append(recorded)
 
     def shown(self) -> Instance | None:
         """The instance as it stands, None where there is none (any more)."""
