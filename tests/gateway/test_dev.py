@@ -1,0 +1,84 @@
+"""`engine dev` serves HTTP beside its worker."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from engine.gateway import server
+from tests.gateway.conftest import WAIT_S
+from tests.gateway.test_dapr import ended, start
+from tests.integration.harness import REPOSITORY, SAMPLE, _environment
+
+
+@contextmanager
+def dev(directory: Path, *options: str):
+    """What it prints up to its readiness; it is stopped in order."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "engine.cli.main", "dev", SAMPLE, *options],
+        cwd=directory,
+        env=_environment() | {"PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("ready"):
+                break
+        yield "".join(lines)
+        process.terminate()
+        rest, _ = process.communicate(timeout=WAIT_S)
+        assert process.returncode == 0, rest
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_it_answers_over_http(tmp_path: Path):
+    with dev(tmp_path, "--http-port", "0") as text:
+        url = next(line.split()[1] for line in text.splitlines() if line.startswith("serving "))
+        with httpx.Client(base_url=url, timeout=WAIT_S, trust_env=False) as http:
+            instance = start(http, "chain", b"1")
+            assert ended(http, instance)["properties"]["dapr.workflow.output"] == "4"
+
+
+def test_it_need_not(tmp_path: Path):
+    with dev(tmp_path, "--no-http") as text:
+        assert "serving" not in text
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_an_error(tmp_path: Path):
+    with server._bind("127.0.0.1", 0) as taken:
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "engine.cli.main", "dev", SAMPLE, "--http-port", port],
+            cwd=tmp_path,
+            env=_environment(),
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+        )
+    assert done.returncode == 78
+    assert f"127.0.0.1:{port}" in done.stderr
+
+
+def test_the_usual_port_that_is_taken_is_done_without(tmp_path: Path):
+    # Whoever has it, this test or somebody else.
+    try:
+        held = server._bind(server.HOST, server.PORT)
+    except server.ConfigurationError:
+        held = None
+    try:
+        with dev(tmp_path) as text:
+            assert f"port {server.PORT} is taken: HTTP is not served" in text
+    finally:
+        if held is not None:
+            held.close()
