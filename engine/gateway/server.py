@@ -27,6 +27,8 @@ from engine.gateway.streams import Streams
 from engine.projection import Projection
 
 log = logging.getLogger(__name__)
+# It tells of every start and end what is told here already.
+logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
 HOST = "127.0.0.1"
 PORT = 3500
