@@ -67,6 +67,7 @@ class Answers:
         self._marks: dict[int, Mark] = {}
         self._pending: dict[int, list[_Pending]] = defaultdict(list)
         self._decided: list[_Pending] = []
+        self._asked: dict[tuple[int, int], _Pending] = {}
         self._has_decided = asyncio.Event()
         # By the place of the command in `commands`.
         self._letters: OrderedDict[tuple[int, int], Refused] = OrderedDict()
@@ -99,6 +100,7 @@ class Answers:
         """What became of the command at `place`, whose instance is in `partition` of history."""
         pending = _Pending(partition, place, self._loop.create_future())
         self._pending[partition].append(pending)
+        self._asked[place.partition, place.offset] = pending
         self._judge(partition)
         try:
             async with asyncio.timeout(timeout_s):
@@ -109,6 +111,7 @@ class Answers:
             self._forget(pending)
 
     def _forget(self, pending: _Pending) -> None:
+        self._asked.pop((pending.place.partition, pending.place.offset), None)
         waiting = self._pending[pending.partition]
         if pending in waiting:
             waiting.remove(pending)
@@ -157,6 +160,10 @@ class Answers:
         self, letters: list[tuple[tuple[int, int], Refused]], positions: Mapping[int, int]
     ) -> None:
         self._letters.update(letters)
+        for place, refused in letters:
+            # No need to wait for what else is written: this is the answer.
+            if place in self._asked:
+                _set(self._asked[place], refused)
         while len(self._letters) > LETTERS_MAX:
             self._letters.popitem(last=False)
         self._letters_reach.advance(positions)
