@@ -13,7 +13,7 @@ from functools import partial
 
 import msgspec
 
-from engine.errors import CacheCorruptFault, ConfigurationError, EngineError, LogDamagedFault
+from engine.errors import CacheCorruptFault, EngineError, LogDamagedFault
 from engine.partition.context import OwnerContext
 from engine.partition.owner import Owner, OwnerStatus
 from engine.partition.ports import Claim, Clock, CommitResult, Log, Record, Store
@@ -178,11 +178,12 @@ class OwnerLoop:
             opened.owner.start()
 
     def _claim_failed(self, partition: int, error: BaseException | None) -> None:
-        if isinstance(error, ConfigurationError) or self._is_damage(partition, error):
+        if self._is_damage(partition, error):
             log.critical("partition %d can't be owned: %s", partition, error)
             self.damaged[partition] = str(error)
             return
-        if not isinstance(error, EngineError):
+        # A full disk, a lost right, a directory that is open elsewhere: all may be mended while we live.
+        if not isinstance(error, EngineError | OSError):
             raise error or AssertionError("a claim without an outcome")
         wait = self._back_off(partition)
         log.warning("partition %d not claimed, again in %d ms: %s", partition, wait, error)
