@@ -23,7 +23,6 @@ from engine.store.rocks import open_store
 
 FAULT_EXIT = 1
 NO_PORT = -1
-APP_ID = "dev"
 
 
 @click.command(short_help="Run an app's workflows without a Kafka.")
@@ -39,19 +38,29 @@ APP_ID = "dev"
     help="Where everything is kept. Delete it to begin anew.",
 )
 @click.option(
+    "--app",
+    default="dev",
+    envvar="ENGINE_APP",
+    show_default=True,
+    show_envvar=True,
+    help="What the app is called, for calls that name theirs.",
+)
+@click.option(
     "--http/--no-http", "is_served", default=True, show_default=True, help="Serve Dapr's HTTP API too."
 )
 @port_option(" Where it isn't given and taken already, HTTP is not served.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), default="warning", show_default=True)
 @click.option("--log-format", type=click.Choice(LOG_FORMATS), default="text", show_default=True)
-def dev(application: str, directory: Path, *, is_served: bool, http_port: int | None, **logs: str) -> None:
+def dev(
+    application: str, directory: Path, app: str, *, is_served: bool, http_port: int | None, **logs: str
+) -> None:
     """Run PACKAGE.MODULE:APP in this process until Ctrl-C, with all data in one directory.
 
     The same engine as a worker's, on an embedded log: instances survive a restart, and a kill.
     """
     configure_logging(logs["log_level"], logs["log_format"])
     try:
-        exit_code = _run(application, directory, http_port if is_served else NO_PORT)
+        exit_code = _run(application, directory, app, http_port if is_served else NO_PORT)
     except ConfigurationError as error:
         click.echo(f"Error: {error}", err=True)
         exit_code = CONFIGURATION_EXIT
@@ -62,9 +71,10 @@ def dev(application: str, directory: Path, *, is_served: bool, http_port: int | 
     end_process(exit_code)
 
 
-def _run(application: str, directory: Path, port: int | None) -> int:
+def _run(application: str, directory: Path, app: str, port: int | None) -> int:
     stop = StopRequest()
     registry = load_app(application).registry
+    registry.app_id = app
     log = EmbeddedLog(directory)
     history_topic_id = log.identity.history_topic_id
 
@@ -77,14 +87,14 @@ def _run(application: str, directory: Path, port: int | None) -> int:
     click.echo(f"workflows:  {', '.join(sorted(registry.workflows))}")
     click.echo(f"activities: {', '.join(sorted(registry.activities)) or 'none'}")
     click.echo(f"all data is kept in {directory}")
-    with _http(log, port, stop):
+    with _http(log, app, port, stop):
         worker.run(on_ready=lambda: click.echo(f"ready, {log.identity.partitions} partitions; Ctrl-C stops"))
     click.echo("stopped; the next 'engine dev' goes on from here")
     return 0
 
 
 @contextmanager
-def _http(log: EmbeddedLog, port: int | None, stop: StopRequest) -> Iterator[None]:
+def _http(log: EmbeddedLog, app: str, port: int | None, stop: StopRequest) -> Iterator[None]:
     """HTTP beside the worker: on the port that was asked for, or on the usual one, where nobody has that."""
     if port == NO_PORT:
         yield
@@ -94,7 +104,7 @@ def _http(log: EmbeddedLog, port: int | None, stop: StopRequest) -> Iterator[Non
         yield
         return
     connection = EmbeddedConnection(log.directory, owner=log)
-    settings = settings_of(APP_ID, log.directory / "gateway", HOST, port, workers=1)
+    settings = settings_of(app, log.directory / "gateway", HOST, port, workers=1)
     with closing(connection), serving(connection, settings, stop) as gateway:
         click.echo(f"serving {gateway.url}")
         yield

@@ -98,6 +98,7 @@ def run_process(assignment: Assignment, slot: Slot, beside: Beside = _alone) -> 
     try:
         sys.setswitchinterval(assignment.settings.switch_interval_ms / 1000)
         registry = load_app(assignment.app).registry
+        registry.app_id = assignment.settings.app
         ports = _open_when_reachable(assignment, slot, stop)
         if ports is None:
             return 0

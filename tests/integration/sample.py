@@ -35,6 +35,13 @@ def chain(ctx, number):
 
 
 @app.workflow
+def addressed(ctx, app_id):
+    """Calls with the name of an app: its own is one that it may name."""
+    number = yield ctx.call_activity(increment, input=1, app_id=app_id)
+    return (yield ctx.call_child_workflow(chain, input=number, app_id=app_id))
+
+
+@app.workflow
 def slow_chain(ctx, number):
     for _ in range(3):
         number = yield ctx.call_activity(increment_slowly, input=number)

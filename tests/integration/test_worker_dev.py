@@ -58,6 +58,20 @@ def test_instances_survive_a_kill_of_the_dev_process(dev: WorkerProcess, tmp_pat
     again.close()
 
 
+def test_a_call_may_name_the_app_that_dev_was_told(dev: WorkerProcess, tmp_path: Path) -> None:
+    client = EmbeddedClientLog(tmp_path / ".engine")
+    start = {"type": "StartInstance", "workflow": "addressed"}
+    _publish(client, start | {"instance_id": "dev", "input": "dev"})
+    assert _wait_outcome(client, "dev") == 5
+    dev.stop()
+
+    again = WorkerProcess([*COMMAND_LINE, "dev", "--app=shop", SAMPLE], tmp_path)
+    _publish(client, start | {"instance_id": "shop", "input": "shop"})
+    assert _wait_outcome(client, "shop") == 5
+    client.close()
+    again.close()
+
+
 def test_a_second_dev_process_is_refused_the_directory(dev: WorkerProcess, tmp_path: Path) -> None:
     done = run_command(["dev", SAMPLE], tmp_path)
     assert done.returncode == CONFIGURATION_EXIT

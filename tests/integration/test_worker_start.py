@@ -135,3 +135,11 @@ def test_a_setting_out_of_its_bounds_is_named(subject: AppUnderTest, option: str
     assert done.returncode == CONFIGURATION_EXIT
     assert text in done.stderr
     assert not (subject.directory / ".engine").exists()
+
+
+def test_a_call_may_name_the_workers_own_app(subject: AppUnderTest) -> None:
+    worker = subject.worker()
+    worker.wait_ready()
+    (instance_id,) = subject.start("addressed", subject.app)
+    assert subject.auditor().read_outcomes([instance_id]) == {instance_id: 5}
+    worker.stop()
