@@ -34,8 +34,8 @@ class WorkflowRuntime:
         Args:
             fn: Called as `fn(context, input)`, or `fn(context)`.
             name: What workflows call it by.
-            executor: "thread", or "process" for CPU-bound sync functions, which would slow all workflows
-            otherwise.
+            executor: "thread", or "process" for CPU-bound functions, which on a thread slow all workflows.
+            Each attempt then has a process of its own; the function must stand at the top of a module.
 
         Raises:
             ValueError: The name is taken, empty or too long, or the executor unknown.

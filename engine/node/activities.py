@@ -9,12 +9,8 @@ killing the process; what it returned is on its way before the thread takes up t
 import asyncio
 import inspect
 import multiprocessing
-import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -28,31 +24,32 @@ from engine.errors import LimitExceededError, NonRetryableError
 from engine.model.commands import ActivityResult, CompleteActivity, FailActivity
 from engine.model.effects import RunActivity
 from engine.model.failure import Failure, Payload, failure_of
-from engine.node.isolation import IsolatedRunner
-from engine.node.parent import die_with
+from engine.node.isolation import IsolatedRunner, check_portable
 from engine.node.threads import ActivityThreads
 from engine.partition.ports import Append
 
 AppendFunction = Callable[[Append], None]
 
+# Where there is one core only, a long attempt must not hold up all others.
+PROCESSES_MIN = 2
+
 
 class ActivityPool:
     """The activities of one worker process."""
 
-    def __init__(
-        self, registry: Registry, append: AppendFunction, threads_max: int, processes_max: int = 0
-    ) -> None:
+    def __init__(self, registry: Registry, append: AppendFunction, threads_max: int) -> None:
+        """Raises ConfigurationError for an activity that asks for a process and can't be taken to one."""
         self.started = 0
         self.finished = 0
         self._registry = registry
         self._append = append
-        self._processes_max = processes_max or multiprocessing.cpu_count()
         self._threads = ActivityThreads(self._serve, threads_max)
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._processes: ProcessPoolExecutor | None = None
         self._is_closed = False
         self._isolated = IsolatedRunner(run_attempt, self._finish)
+        processes_max = max(PROCESSES_MIN, multiprocessing.cpu_count())
+        self._processes = IsolatedRunner(run_attempt, self._finish, processes_max)
         self._kinds = {name: self._kind_of(definition) for name, definition in registry.activities.items()}
 
     def run(self, call: RunActivity, partition: int, is_isolated: bool) -> None:  # noqa: FBT001 -- a callback
@@ -60,6 +57,8 @@ class ActivityPool:
 
         Called by the owners' thread.
         """
+        if self._is_closed:
+            return
         self.started += 1
         kind = self._kinds.get(call.name, "unknown")
         if is_isolated and kind != "unknown":
@@ -69,7 +68,7 @@ class ActivityPool:
         elif kind == "async":
             self._event_loop().call_soon_threadsafe(self._begin_async, call, partition)
         elif kind == "process":
-            self._begin_process(call, partition)
+            self._processes.run(self._registry.activities[call.name], call, partition)
         else:
             known = ", ".join(sorted(self._registry.activities)[:20]) or "none"
             text = f"expected a registered activity, but {call.name!r} is not one of: {known}"
@@ -91,11 +90,10 @@ class ActivityPool:
         """
         self._is_closed = True
         self._isolated.close()
+        self._processes.close()
         self._threads.close()
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
-        if self._processes is not None:
-            self._processes.shutdown(wait=False, cancel_futures=True)
 
     # --- threads ---
 
@@ -124,40 +122,12 @@ class ActivityPool:
         task = self._loop.create_task(_attempt_async(self._registry.activities[call.name], call))
         task.add_done_callback(lambda done: self._finish(call, partition, done.result()))
 
-    # --- processes ---
-
-    def _begin_process(self, call: RunActivity, partition: int) -> None:
-        if self._processes is None:
-            # Forking a process full of threads and open logs would copy locks nobody can open any more.
-            context = multiprocessing.get_context("spawn")
-            self._processes = ProcessPoolExecutor(
-                self._processes_max, mp_context=context, initializer=die_with, initargs=(os.getpid(),)
-            )
-        try:
-            future = self._processes.submit(run_attempt, self._registry.activities[call.name], call)
-        except BrokenProcessPool as problem:
-            self._processes = None
-            self._finish(call, partition, failure_of("WorkerProcessDied", str(problem)))
-            return
-        future.add_done_callback(partial(self._process_done, call, partition))
-
-    def _process_done(
-        self, call: RunActivity, partition: int, future: "Future[Payload | Failure | None]"
-    ) -> None:
-        if future.cancelled():
-            return
-        error = future.exception()
-        if error is not None:
-            self._processes = None
-            self._finish(call, partition, failure_of("WorkerProcessDied", f"{type(error).__name__}: {error}"))
-        else:
-            self._finish(call, partition, future.result())
-
     @staticmethod
     def _kind_of(definition: ActivityDefinition) -> str:
-        if inspect.iscoroutinefunction(definition.function):
-            return "async"
-        return definition.executor
+        if definition.executor == "process":
+            check_portable(definition)
+            return "process"
+        return "async" if inspect.iscoroutinefunction(definition.function) else definition.executor
 
 
 def run_attempt(definition: ActivityDefinition, call: RunActivity) -> Payload | Failure | None:
