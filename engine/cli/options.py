@@ -1,6 +1,5 @@
 """Which log a command speaks to, and how its values are read. Connects only when a command asks for it."""
 
-import logging
 import re
 import sys
 from collections.abc import Callable
@@ -30,9 +29,6 @@ EMBEDDED_DIRECTORY = Path(".engine")
 _RELATIVE = re.compile(r"\+([0-9]{1,9})(s|m|h|d)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
-# A command says what went wrong in a line of its own: without a handler Python would print librdkafka's too.
-logging.getLogger("engine.librdkafka").addHandler(logging.NullHandler())
-
 
 class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Where the log is: Kafka, or a directory when no server is given."""
@@ -41,6 +37,7 @@ class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
     bootstrap_servers: str
     properties: dict[str, str]
+    config: str
     directory: Path
 
     def open_client(self) -> WorkflowClient:
@@ -71,6 +68,7 @@ class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
             partitions=partitions,
             is_dev=is_dev,
             extra=self.properties,
+            config=self.config,
         )
 
 
@@ -106,6 +104,7 @@ def _with_log(command: F, options: tuple[Callable[[Any], Any], ...]) -> F:
             namespace=values.pop("namespace"),
             bootstrap_servers=values.pop("bootstrap_servers") or servers,
             properties=properties,
+            config=config,
             directory=values.pop("directory", EMBEDDED_DIRECTORY),
         )
         return command(*args, log=log, **values)

@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from functools import cached_property
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
 
 from engine.client.connection import OnPublished, Published, TopicIds
 from engine.client.errors import UnreachableError, faults_made_public
@@ -16,7 +16,7 @@ from engine.errors import ConfigurationError
 from engine.kafka.errors import fault_of
 from engine.kafka.offsets import list_offsets
 from engine.kafka.reader import BATCH_RECORDS, message_is_good, read_range, reading_consumer, record_of
-from engine.kafka.settings import KafkaSettings, check_properties
+from engine.kafka.settings import KafkaSettings, check_properties, open_admin
 from engine.kafka.topics import topic_ids, unreachable
 from engine.partition.ports import Record
 
@@ -26,10 +26,10 @@ class KafkaConnection:
 
     def __init__(self, settings: KafkaSettings) -> None:
         """Raises UnreachableError, and ConfigurationError where the app's topics do not exist."""
-        check_properties(settings.extra)
+        check_properties(settings.extra, settings.config)
         self._settings = settings
         self._topics = topics_of(settings.namespace, settings.app)
-        self._admin = AdminClient(settings.client())
+        self._admin = open_admin(settings)
         self._partitions = self._count_partitions()
         self._publisher = Publisher(settings, self._topics.commands)
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from confluent_kafka import IsolationLevel, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
 
 from engine.codec.topics import topics_of
 from engine.core.limits import check
@@ -22,7 +22,7 @@ from engine.kafka.commits import MESSAGE_BYTES_MAX, CommitTopics, Transactions
 from engine.kafka.errors import fault_of
 from engine.kafka.membership import Membership
 from engine.kafka.offsets import list_offsets
-from engine.kafka.settings import KafkaSettings
+from engine.kafka.settings import KafkaSettings, open_admin
 from engine.kafka.topics import TopicAdmin
 from engine.partition.ports import (
     Append,
@@ -53,7 +53,7 @@ class KafkaLog:
         if settings.is_dev:
             admin.apply()
         self.identity: Identity = admin.identity()
-        self._admin = AdminClient(settings.client())
+        self._admin = open_admin(settings)
         group = f"{settings.namespace}.{settings.app}.owners"
         self._membership = Membership(settings, self._topics.inbox, group)
         self._consumer = reader.reading_consumer(settings, f"{group}.inbox", committed=False)

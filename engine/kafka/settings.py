@@ -3,31 +3,83 @@
 Whatever librdkafka can be told passes through; what correctness rests on does not.
 """
 
-import logging
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
 from engine.errors import ConfigurationError
+from engine.kafka.errors import error_of
+from engine.kafka.lines import LINES
 
-# Exactly-once rests on these: a properties file that sets them is refused, not overruled in silence.
-RESERVED = frozenset(
-    {
-        "acks",
-        "auto.offset.reset",
-        "enable.auto.commit",
-        "enable.auto.offset.store",
-        "enable.idempotence",
-        "group.id",
-        "group.instance.id",
-        "group.protocol",
-        "isolation.level",
-        "partition.assignment.strategy",
-        "request.required.acks",
-        "transactional.id",
-    }
-)
+_EXACTNESS = "exactly-once rests on it"
+_DELIVERY = "a record given up early, sent twice or out of order would undo exactly-once"
+_SIZES = "what the engine has accepted must always fit"
+_PACE = "the engine sets it for its pace"
+
+
+def _by_option(name: str) -> str:
+    return f"use --{name.replace('.', '-')} or ENGINE_{name.replace('.', '_').upper()}"
+
+
+# What a properties file must not set, and why: it is refused, not overruled in silence.
+RESERVED: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            "acks",
+            "auto.offset.reset",
+            "enable.auto.commit",
+            "enable.auto.offset.store",
+            "enable.idempotence",
+            "group.id",
+            "group.instance.id",
+            "group.protocol",
+            "isolation.level",
+            "partition.assignment.strategy",
+            "request.required.acks",
+            "transactional.id",
+        ),
+        _EXACTNESS,
+    ),
+    **dict.fromkeys(
+        (
+            "delivery.report.only.error",
+            "delivery.timeout.ms",
+            "enable.gapless.guarantee",
+            "max.in.flight",
+            "max.in.flight.requests.per.connection",
+            "message.send.max.retries",
+            "message.timeout.ms",
+            "retries",
+        ),
+        _DELIVERY,
+    ),
+    **dict.fromkeys(("message.max.bytes", "message.copy.max.bytes"), _SIZES),
+    **dict.fromkeys(
+        (
+            "fetch.queue.backoff.ms",
+            "fetch.wait.max.ms",
+            "linger.ms",
+            "queue.buffering.max.kbytes",
+            "queue.buffering.max.messages",
+            "queue.buffering.max.ms",
+            "queued.min.messages",
+            "retry.backoff.ms",
+        ),
+        _PACE,
+    ),
+    **{
+        name: _by_option(name)
+        for name in (
+            "heartbeat.interval.ms",
+            "max.poll.interval.ms",
+            "session.timeout.ms",
+            "transaction.timeout.ms",
+        )
+    },
+}
 
 
 class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +98,9 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
     commit_timeout_ms: int = 10_000
     request_timeout_ms: int = 10_000
     committers: int = 3
+    # What a properties file says, and where it is.
     extra: dict[str, str] = {}
+    config: str = ""
 
     def client(self, **settings: Any) -> dict[str, Any]:
         """A librdkafka configuration: the user's settings below, ours above."""
@@ -57,7 +111,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
             "reconnect.backoff.ms": 20,
             "reconnect.backoff.max.ms": 1_000,
             # Its lines go where ours go, and in our form; unread ones of a closed client go nowhere.
-            "logger": logging.getLogger("engine.librdkafka"),
+            "logger": LINES,
         }
         config.update(self.extra)
         config.update(
@@ -72,8 +126,13 @@ def load_properties(path: str) -> dict[str, str]:
     if not file.is_file():
         message = f"expected a properties file, but there is none at {path!r}"
         raise ConfigurationError(message)
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as problem:
+        message = f"expected {path} to be a text file in UTF-8, but: {problem}"
+        raise ConfigurationError(message) from problem
     properties: dict[str, str] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         text = line.strip()
         if not text or text[0] in "#!":
             continue
@@ -82,13 +141,36 @@ def load_properties(path: str) -> dict[str, str]:
             message = f"expected name=value in line {number} of {path}, but got {text!r:.60}"
             raise ConfigurationError(message)
         properties[name.strip()] = value.strip()
-    return check_properties(properties)
+    return check_properties(properties, path)
 
 
-def check_properties(properties: dict[str, str]) -> dict[str, str]:
-    """Raises ConfigurationError where a setting would undo what correctness rests on."""
-    wrong = sorted(RESERVED & properties.keys())
+def check_properties(properties: dict[str, str], path: str) -> dict[str, str]:
+    """Raises ConfigurationError where a setting would undo what correctness rests on. Opens no client."""
+    wrong = [f"{name} ({RESERVED[name]})" for name in sorted(RESERVED.keys() & properties.keys())]
     if wrong:
-        message = f"expected no setting that the engine relies on, but got {', '.join(wrong)}; remove them"
+        message = f"expected {_whence(path)} to leave alone what the engine sets, but got {', '.join(wrong)}"
         raise ConfigurationError(message)
     return properties
+
+
+def open_admin(settings: KafkaSettings) -> AdminClient:
+    """The first client to be opened. Raises ConfigurationError for a property that librdkafka refuses."""
+    try:
+        return AdminClient(settings.client())
+    except (KafkaException, TypeError, ValueError) as problem:
+        raise refusal_of(problem, settings.config) or problem from problem
+
+
+def refusal_of(problem: Exception, path: str) -> ConfigurationError | None:
+    """The exception for settings that no client can be opened with; None where it is something else."""
+    text = str(problem)
+    if isinstance(problem, KafkaException):
+        error = error_of(problem)
+        if error.code() != KafkaError._INVALID_ARG:
+            return None
+        text = error.str()
+    return ConfigurationError(f"expected {_whence(path)} to be what librdkafka can be told, but: {text}")
+
+
+def _whence(path: str) -> str:
+    return f"the properties file {path}" if path else "the Kafka client's settings"

@@ -8,14 +8,13 @@ import logging
 import time
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from engine.codec.topics import topics_of
 from engine.errors import LogDamagedFault, LogUnavailableFault
 from engine.kafka.errors import fault_of, is_final
 from engine.kafka.membership import Comeback, close_aside
 from engine.kafka.reader import BATCH_RECORDS, message_is_good, record_of
-from engine.kafka.settings import KafkaSettings
+from engine.kafka.settings import KafkaSettings, open_admin
 from engine.partition.ports import Record
 
 log = logging.getLogger(__name__)
@@ -39,7 +38,7 @@ class KafkaCommandSource:
         self._positions: dict[int, int] = {}
         self._trimmable: dict[int, int] = {}
         self._trimmed_at = 0.0
-        self._admin = AdminClient(settings.client())
+        self._admin = open_admin(settings)
         self._comeback = Comeback()
         self._consumer = self._join()
 

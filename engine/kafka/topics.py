@@ -17,7 +17,7 @@ from typing_extensions import override
 from engine.codec.topics import Topics, topics_of
 from engine.errors import ConfigurationError, EngineError, LogUnavailableFault
 from engine.kafka.errors import error_of, fault_of
-from engine.kafka.settings import KafkaSettings
+from engine.kafka.settings import KafkaSettings, open_admin
 from engine.partition.ports import Identity
 
 DAY_MS = 24 * 3600 * 1000
@@ -125,7 +125,7 @@ class TopicAdmin:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._names = topics_of(settings.namespace, settings.app)
-        self._admin = AdminClient(settings.client())
+        self._admin = open_admin(settings)
 
     def apply(self) -> list[str]:
         """Creates what is missing; the names of what it created. Changes nothing that exists."""

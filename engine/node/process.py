@@ -19,7 +19,7 @@ from confluent_kafka import KafkaException
 from engine.errors import ConfigurationError, EngineError, LogUnavailableFault
 from engine.kafka.errors import fault_of
 from engine.kafka.log import KafkaLog
-from engine.kafka.settings import KafkaSettings
+from engine.kafka.settings import KafkaSettings, refusal_of
 from engine.kafka.source import KafkaCommandSource
 from engine.node.loading import load_app
 from engine.node.state import Slot
@@ -149,7 +149,11 @@ def _open_when_reachable(assignment: Assignment, slot: Slot, stop: StopRequest) 
         try:
             return open_ports(settings, slot)
         except (LogUnavailableFault, KafkaException) as problem:
-            fault = fault_of(problem, "open the topics") if isinstance(problem, KafkaException) else problem
+            fault: EngineError
+            if isinstance(problem, KafkaException):
+                fault = refusal_of(problem, settings.config) or fault_of(problem, "open the topics")
+            else:
+                fault = problem
             if not isinstance(fault, LogUnavailableFault):
                 raise fault from problem
             log.warning("%s; again in %.0f s", fault, RETRY_SECONDS)
