@@ -82,6 +82,11 @@ class Execution:
         """The oldest proposal that is not recorded, or None when the code is quiet."""
         return self._proposals.next_action()
 
+    @property
+    def proposed_bytes(self) -> int:
+        """What the proposals carry that came since the code was last quiet."""
+        return self._proposals.bytes
+
     def finish_replay(self) -> None:
         """The history is at its end. Raises NonDeterminismError if the code wants more than it holds."""
         self._proposals.expect_none(None)
@@ -153,6 +158,8 @@ class Execution:
         known = self._patches.get(name)
         if known is not None:
             return known
+        # Also where the answer is no: a replay must come to the same end as the code did live.
+        self._proposals.expect_room(len(name))
         patched = name in self.known_patches if self.is_replaying else True
         self._patches[name] = patched
         if patched:

@@ -21,14 +21,19 @@ _OPEN_MAX = {
 }
 
 
+# Always taken: what has ended a run is not to be refused.
+ENDS = frozenset({ac.CompleteInstance, ac.FailInstance, ac.ContinueAsNew})
+
+
 class Proposals:
     """The proposals of one run, oldest first."""
 
     def __init__(self) -> None:
+        # What they carry, of the code's making: together the bytes of one turn.
+        self.bytes = 0
         self._queue: deque[Proposal] = deque()
         self._open: dict[int, OpenCall] = {}
         self._open_counts = {"activity": 0, "timer": 0, "child": 0}
-        self._bytes = 0
 
     def __bool__(self) -> bool:
         return bool(self._queue)
@@ -44,7 +49,10 @@ class Proposals:
         return ac.CancelTimer(timer=call.sequence)
 
     def add(self, action: ac.Action) -> None:
-        """An action that opens no call."""
+        """An action that opens no call. Raises LimitExceededError where there are too many."""
+        if type(action) not in ENDS:
+            self.expect_room(_size_of(action))
+            self.bytes += _size_of(action)
         self._queue.append((action, None))
 
     def add_call(
@@ -56,20 +64,27 @@ class Proposals:
         if count > limit:
             what = f"the open calls of kind {kind!r} of one run"
             limits.check(what, count, limit, "wait for some before more")
-        self._count_bytes(action)
+        size = _size_of(action)
+        self.expect_room(size)
+        self.bytes += size
         self._open_counts[kind] = count
         call = OpenCall(task=Task(), kind=kind, result_kind=result_kind)
         self._queue.append((action, call))
         return call
 
-    def _count_bytes(self, action: ac.CallActivity | ac.CreateTimer | ac.CallChild) -> None:
-        if type(action) is ac.CreateTimer or action.input is None:  # type: ignore[union-attr]
-            return
-        size = self._bytes + len(action.input.data)  # type: ignore[union-attr]
-        if size > limits.TURN_BYTES_MAX:
-            what = "the inputs of all calls made between two waits (bytes)"
-            limits.check(what, size, limits.TURN_BYTES_MAX, "wait for some before more, or pass references")
-        self._bytes = size
+    def expect_room(self, size: int) -> None:
+        """Raises LimitExceededError where the turn would record too much with one proposal more.
+
+        A function of the code's own steps alone, so that a replay raises at the same place.
+        """
+        count = len(self._queue) + 1
+        if count > limits.TURN_EVENTS_MAX:
+            what = "the number of things asked for between two waits"
+            limits.check(what, count, limits.TURN_EVENTS_MAX, "wait for some before more")
+        if self.bytes + size > limits.TURN_BYTES_MAX:
+            what = "what is asked for between two waits (bytes)"
+            remedy = "wait for some before more, or pass references"
+            limits.check(what, self.bytes + size, limits.TURN_BYTES_MAX, remedy)
 
     def add_cancellation(self, timer: OpenCall) -> None:
         """The timer isn't needed any more. It may not have its number yet."""
@@ -79,8 +94,10 @@ class Proposals:
 
     def withdraw_status(self) -> bool:
         """Takes the last proposal back if it is a status: of several in a row only the last counts."""
-        if self._queue and type(self._queue[-1][0]) is ac.SetCustomStatus:
+        last = self._queue[-1][0] if self._queue else None
+        if type(last) is ac.SetCustomStatus:
             self._queue.pop()
+            self.bytes -= _size_of(last)
             return True
         return False
 
@@ -100,7 +117,7 @@ class Proposals:
             raise NonDeterminismError(f"{message}; {matching.REMEDY}")
         _, call = self._queue.popleft()
         if not self._queue:
-            self._bytes = 0
+            self.bytes = 0
         if call is None or type(event) is ev.TimerCancelled:
             return
         call.sequence = recorded.sequence
@@ -124,3 +141,14 @@ class Proposals:
         if call is not None:
             self._open_counts[call.kind] -= 1
         return call
+
+
+def _size_of(action: ac.Action) -> int:
+    """The bytes of the code's own that it carries."""
+    kind = type(action)
+    if kind is ac.CallActivity or kind is ac.CallChild:
+        payload = action.input  # type: ignore[union-attr]
+        return 0 if payload is None else len(payload.data)
+    if kind is ac.SetCustomStatus:
+        return len(action.status or "")  # type: ignore[union-attr]
+    return len(action.name) if kind is ac.ApplyPatch else 0  # type: ignore[union-attr]

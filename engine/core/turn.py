@@ -9,6 +9,7 @@ from engine.core.apply import apply
 from engine.core.consequences import FOLLOW, RECORDERS, arm, fail_child, terminate_child
 from engine.core.decide import Early, Purge, Seat, decide
 from engine.core.execution import Execution
+from engine.core.proposals import ENDS
 from engine.core.registry import Registry
 from engine.errors import NonDeterminismError
 from engine.model import actions as ac
@@ -124,6 +125,7 @@ class _TurnTaker:
         last = seat.state.last_event_at_ms if seat.state is not None and seat.is_live else 0
         self._now_ms = max(moment.timestamp_ms, last)
         self._continuations = 0
+        self._continued_bytes = 0
 
     def take(self, command: cm.Command) -> Turn:
         """The whole turn."""
@@ -158,18 +160,24 @@ class _TurnTaker:
             return (state.stall, "")
         if self.seat.replay_error is not None:
             return (STALL_NONDETERMINISM, self.seat.replay_error)
-        if state.sequence >= limits.HISTORY_EVENTS_MAX or state.history_bytes >= limits.HISTORY_BYTES_MAX:
-            text = (
-                f"expected at most {limits.HISTORY_EVENTS_MAX:,} events and {limits.HISTORY_BYTES_MAX:,} "
-                f"bytes of history, but the run has {state.sequence:,} and {state.history_bytes:,}; "
-                "terminate it, and let the workflow use continue_as_new"
-            )
-            return (STALL_HISTORY_LIMIT, text)
-        return None
+        return self._overflow(state, 0)
+
+    def _overflow(self, state: InstanceState, more_bytes: int) -> tuple[str, str] | None:
+        """The stall of a run whose history is at its limit, or would be with what its code asks for."""
+        size = state.history_bytes + more_bytes
+        if state.sequence < limits.HISTORY_EVENTS_MAX and size < limits.HISTORY_BYTES_MAX:
+            return None
+        asked = f" with the {more_bytes:,} bytes that its code asks for" if more_bytes else ""
+        text = (
+            f"expected at most {limits.HISTORY_EVENTS_MAX:,} events and {limits.HISTORY_BYTES_MAX:,} "
+            f"bytes of history, but the run has {state.sequence:,} and {size:,}{asked}; "
+            "terminate it, and let the workflow use continue_as_new"
+        )
+        return (STALL_HISTORY_LIMIT, text)
 
     def _defer(self, state: InstanceState, stall: tuple[str, str]) -> Turn:
         if state.stall is None:
-            self.add(ev.InstanceStalled(reason=stall[0], detail=cut(stall[1], limits.REASON_BYTES_MAX)))
+            self._stall(stall)
         if state.deferred >= limits.DEFERRED_INPUTS_MAX or state.history_bytes >= limits.HISTORY_BYTES_MAX:
             text = (
                 f"expected at most {limits.DEFERRED_INPUTS_MAX:,} inputs deferred by a stall ({state.stall}) "
@@ -180,6 +188,9 @@ class _TurnTaker:
         else:
             self.add(ev.InputDeferred(record=self._moment.record))
         return self.turn
+
+    def _stall(self, stall: tuple[str, str]) -> None:
+        self.add(ev.InstanceStalled(reason=stall[0], detail=cut(stall[1], limits.REASON_BYTES_MAX)))
 
     def quarantine(self, command: cm.Command, detail: str) -> Turn:
         """Stalls the run with this input deferred. A start makes a run that is stalled before its code."""
@@ -279,7 +290,7 @@ class _TurnTaker:
             self.turn.effects.extend(follow(state, recorded))
 
     def _drain(self) -> None:
-        """Records what the code asks for until it is quiet."""
+        """Records what the code asks for until it is quiet, or its history is at its limit."""
         seat = self.seat
         while seat.execution is not None:
             action = seat.execution.next_action()
@@ -287,8 +298,17 @@ class _TurnTaker:
                 return
             if type(action) is ac.ContinueAsNew:
                 self._continue(action)
-            else:
-                self.add(self._record(action))
+                continue
+            state = seat.state
+            assert state is not None
+            stall = None if type(action) in ENDS else self._overflow(state, seat.execution.proposed_bytes)
+            if stall is not None:
+                # What it asked for is not on record, so the code can't go on from here.
+                seat.execution.close()
+                seat.execution = None
+                self._stall(stall)
+                return
+            self.add(self._record(action))
 
     def _record(self, action: ac.Action) -> ev.Event:
         state = self.seat.state
@@ -299,12 +319,18 @@ class _TurnTaker:
         old = self.seat.state
         assert old is not None
         run_id = run_id_of_continuation(old.run_id)
+        execution = self.seat.execution
+        self._continued_bytes += 0 if execution is None else execution.proposed_bytes
         self.add(ev.InstanceContinuedAsNew(new_run_id=run_id, input=action.input))
         self._purge_run(old)
         self._leave()
         self._continuations += 1
         # A workflow that continues without ever waiting would keep its partition in one endless turn.
-        waits = self._continuations >= limits.CONTINUATIONS_PER_TURN_MAX
+        waits = (
+            self._continuations >= limits.CONTINUATIONS_PER_TURN_MAX
+            or len(self.turn.recorded) >= limits.TURN_EVENTS_MAX
+            or self._continued_bytes >= limits.TURN_BYTES_MAX
+        )
         started = ev.InstanceStarted(
             workflow=old.workflow,
             input=action.input,

@@ -124,6 +124,6 @@ def test_the_inputs_of_one_turn_are_bounded_and_the_next_turn_has_room_again(mon
     world.complete()
     world.complete()
     assert world.output() == (
-        "expected the inputs of all calls made between two waits (bytes) to be at most 100, but it is 164; "
+        "expected what is asked for between two waits (bytes) to be at most 100, but it is 164; "
         "wait for some before more, or pass references"
     )
