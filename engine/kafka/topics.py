@@ -1,5 +1,6 @@
 """The topics of an app from one table: what each must be, created where missing, checked at every start."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,11 +21,14 @@ from engine.kafka.errors import error_of, fault_of
 from engine.kafka.settings import KafkaSettings, open_admin
 from engine.partition.ports import Identity
 
+log = logging.getLogger(__name__)
+
 DAY_MS = 24 * 3600 * 1000
 TOPIC_BYTES_MAX = 2 * 1024 * 1024
 COMMANDS_BYTES_MAX = 1_048_588
 REPLICATION = 3
 MIN_ISR = 2
+TRANSACTION_STATE = "__transaction_state"
 EXISTENCE = "existence"
 PARTITIONS = "partitions"
 
@@ -95,6 +99,14 @@ def specs(settings: KafkaSettings, names: Topics) -> tuple[TopicSpec, ...]:
     )
 
 
+# Whether a commit was one is on record there, so it must be as safe as history.
+_SAFE_STATE = {"unclean.leader.election.enable": "false", "min.insync.replicas": str(MIN_ISR)}
+# What a broker makes it of, when the first transaction begins.
+_SAFE_BROKER = {
+    "unclean.leader.election.enable": "false",
+    "transaction.state.log.min.isr": str(MIN_ISR),
+    "transaction.state.log.replication.factor": str(REPLICATION),
+}
 _URL_SAFE = str.maketrans("+/", "-_", "=")
 
 # May be set otherwise without harm to exactness: only `apply` cares.
@@ -155,6 +167,8 @@ class TopicAdmin:
                 differences.append(Difference(spec.name, EXISTENCE, "a topic", "missing"))
             else:
                 differences.extend(self._differences(spec))
+        if not self._settings.is_dev:
+            differences.extend(self._differences_of_transactions(TRANSACTION_STATE in existing))
         return differences
 
     def identity(self) -> Identity:
@@ -215,11 +229,34 @@ class TopicAdmin:
         replication = min(len(partition.replicas) for partition in partitions)
         if not self._settings.is_dev and replication < REPLICATION:
             yield Difference(spec.name, "replication factor", f"at least {REPLICATION}", str(replication))
+        yield from self._config_differences(resource, spec.name, spec.configs)
+
+    def _config_differences(
+        self, resource: ConfigResource, name: str, expected_configs: dict[str, str]
+    ) -> Iterator[Difference]:
+        timeout = self._settings.request_timeout_ms / 1000
         configs = self._admin.describe_configs([resource], request_timeout=timeout)[resource].result()
-        for setting, expected in spec.configs.items():
+        for setting, expected in expected_configs.items():
             found = configs[setting].value if setting in configs else "unknown"
             if found != expected and setting not in _ADVISED and not _is_stricter(setting, expected, found):
-                yield Difference(spec.name, setting, expected, found)
+                yield Difference(name, setting, expected, found)
+
+    def _differences_of_transactions(self, is_there: bool) -> Iterator[Difference]:  # noqa: FBT001 -- private
+        """Of the topic that Kafka keeps transactions in; where there is none yet, of what it would be."""
+        try:
+            if is_there:
+                yield from self._differences(TopicSpec(TRANSACTION_STATE, None, _SAFE_STATE))
+                return
+            brokers = self._admin.list_topics(timeout=self._settings.request_timeout_ms / 1000).brokers
+            broker = str(min(brokers))
+            resource = ConfigResource(ResourceType.BROKER, broker)
+            yield from self._config_differences(resource, f"broker {broker}", _SAFE_BROKER)
+        except KafkaException as problem:
+            fault = fault_of(problem, f"look at {TRANSACTION_STATE}")
+            if not isinstance(fault, ConfigurationError):
+                raise
+            # An operator may keep this right to themselves: then the settings are theirs to look after.
+            log.warning("not checked whether %s is safe: %s", TRANSACTION_STATE, fault)
 
     def _create(self, topic: NewTopic) -> None:
         future = self._admin.create_topics([topic], request_timeout=self._settings.request_timeout_ms / 1000)
@@ -257,7 +294,13 @@ def _written(topic_id: Uuid) -> str:
 
 def _is_stricter(setting: str, expected: str, found: str) -> bool:
     """Whether `found` promises even more than what is asked for."""
-    at_least = {"min.insync.replicas", "max.message.bytes", "delete.retention.ms"}
+    at_least = {
+        "min.insync.replicas",
+        "max.message.bytes",
+        "delete.retention.ms",
+        "transaction.state.log.min.isr",
+        "transaction.state.log.replication.factor",
+    }
     if setting == "retention.ms" and expected != "-1":
         return True
     return setting in at_least and found.isdigit() and int(found) >= int(expected)
