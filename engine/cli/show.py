@@ -96,6 +96,7 @@ def show_state(state: WorkflowState, form: str) -> None:
             ("output", state.serialized_output),
             ("custom status", state.serialized_custom_status),
             ("stalled by", state.stall_reason),
+            ("because", state.stall_detail),
             ("failure", None if failure is None else f"{failure.error_type}: {failure.message}"),
             ("stack", None if failure is None else failure.stack_trace),
         ]

@@ -147,6 +147,7 @@ class Fold:
             if failure is None
             else FailureDetails(failure.message, failure.type, failure.stack or None),
             stall_reason=state.stall,
+            stall_detail=state.stall_detail,
         )
 
     def _misses(self, sequence: int, state: InstanceState) -> bool:

@@ -36,6 +36,7 @@ class WorkflowState:
         serialized_custom_status: What the workflow said it is at.
         failure_details: How it failed, where it did.
         stall_reason: Why it can't go on, while the status is STALLED.
+        stall_detail: What exactly is wrong then, and what to do.
 
     """
 
@@ -50,6 +51,7 @@ class WorkflowState:
     serialized_custom_status: str | None = None
     failure_details: FailureDetails | None = None
     stall_reason: str | None = None
+    stall_detail: str | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -92,6 +94,7 @@ class WorkflowState:
             "serialized_custom_status": self.serialized_custom_status,
             "failure_details": failure_to_json(failure),
             "stall_reason": self.stall_reason,
+            "stall_detail": self.stall_detail,
         }
 
 

@@ -73,17 +73,17 @@ def _resumed(state: InstanceState, recorded: ev.Recorded) -> None:
 def _ended(state: InstanceState, recorded: ev.Recorded) -> None:
     # A finished run owes nothing and is owed nothing: what still arrives for it is an orphan.
     state.activities, state.timers, state.children = {}, {}, {}
-    state.is_suspended, state.stall = False, None
+    state.is_suspended, state.stall, state.stall_detail = False, None, None
 
 
 def _stalled(state: InstanceState, recorded: ev.Recorded) -> None:
     event = recorded.event
     assert type(event) is ev.InstanceStalled
-    state.stall = event.reason
+    state.stall, state.stall_detail = event.reason, event.detail
 
 
 def _unstalled(state: InstanceState, recorded: ev.Recorded) -> None:
-    state.stall, state.deferred = None, 0
+    state.stall, state.stall_detail, state.deferred = None, None, 0
 
 
 def _deferred(state: InstanceState, recorded: ev.Recorded) -> None:

@@ -134,12 +134,21 @@ def _armed_start(state: InstanceState, recorded: ev.Recorded) -> list[ef.Effect]
     return [arm(state, 1, due_at_ms) for due_at_ms in state.timers.values()]
 
 
+def _stalled(state: InstanceState, recorded: ev.Recorded) -> list[ef.Effect]:
+    event = recorded.event
+    assert type(event) is ev.InstanceStalled
+    text = f"instance {state.instance_id!r} is stalled: {event.reason}: {event.detail}"
+    topic = f"stall {recorded.sequence}"
+    return [ef.Warn(instance_id=state.instance_id, run_id=state.run_id, topic=topic, text=text)]
+
+
 FOLLOW: dict[type, Callable[[InstanceState, Any], list[ef.Effect]]] = {
     ev.InstanceStarted: _armed_start,
     ev.InstanceCompleted: _ended,
     ev.InstanceFailed: _ended,
     ev.InstanceTerminated: _ended,
     ev.InstanceContinuedAsNew: _ended,
+    ev.InstanceStalled: _stalled,
     ev.ActivityScheduled: lambda s, r: [_run_activity(s, r.sequence, r.event, 1)],
     ev.ActivityAttemptFailed: lambda s, r: [arm(s, r.event.scheduled, r.event.retry_at_ms)],
     ev.ActivityRetried: lambda s, r: [

@@ -37,6 +37,8 @@ _HEEDED_WHEN_STALLED = frozenset(
     }
 )
 
+_WITH_INPUT = frozenset({ac.CallActivity, ac.CallChild})
+
 
 class Moment(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The inbox record that a turn answers: everything a turn knows of the world."""
@@ -151,6 +153,7 @@ class _TurnTaker:
                 self._make_room()
             self.add(decision)  # type: ignore[arg-type]
             self._drain()
+            self._mind_sizes(command)
         return self.turn
 
     # --- stalls ---
@@ -207,6 +210,31 @@ class _TurnTaker:
             return self.turn
         self._reject(command, ef.Rejected(ef.Reason.WORKER_CRASHED, detail))
         return self.turn
+
+    # --- what somebody should look at before it is too late ---
+
+    def _mind_sizes(self, command: cm.Command) -> None:
+        """Warns of a run that comes near a limit. Nothing here is on record."""
+        state, size = self.seat.state, len(self._moment.record)
+        if state is None:
+            return
+        if size > limits.PAYLOAD_BYTES_WARNED:
+            self._warn_of_payload(state, f"its {type(command).__name__}", size)
+        if state.history_bytes >= limits.HISTORY_BYTES_WARNED:
+            what = f"{state.history_bytes:,} bytes of history, of at most {limits.HISTORY_BYTES_MAX:,}"
+            self._warn(state, "history bytes", f"has {what}; let the workflow use continue_as_new")
+
+    def _warn_of_payload(self, state: InstanceState, what: str, size: int) -> None:
+        text = (
+            f"handles large payloads, {what} of {size:,} bytes, of at most {limits.PAYLOAD_BYTES_MAX:,}; "
+            "store large values elsewhere and pass a reference"
+        )
+        self._warn(state, "payload", text)
+
+    def _warn(self, state: InstanceState, topic: str, text: str) -> None:
+        text = f"instance {state.instance_id!r} {text}"
+        warn = ef.Warn(instance_id=state.instance_id, run_id=state.run_id, topic=topic, text=text)
+        self.turn.effects.append(warn)
 
     # --- decisions that are no event ---
 
@@ -285,6 +313,9 @@ class _TurnTaker:
             execution = seat.execution = Execution(self._registry, seat.instance_id)
         if execution is not None:
             execution.observe(recorded)
+        if recorded.sequence == limits.HISTORY_EVENTS_WARNED:
+            what = f"{recorded.sequence:,} events of history, of at most {limits.HISTORY_EVENTS_MAX:,}"
+            self._warn(state, "history events", f"has {what}; let the workflow use continue_as_new")
         follow = FOLLOW.get(type(event))
         if follow is not None:
             self.turn.effects.extend(follow(state, recorded))
@@ -313,7 +344,13 @@ class _TurnTaker:
     def _record(self, action: ac.Action) -> ev.Event:
         state = self.seat.state
         assert state is not None
-        return RECORDERS[type(action)](state, action)
+        kind = type(action)
+        payload = action.input if kind in _WITH_INPUT else None  # type: ignore[union-attr]
+        if kind is ac.CompleteInstance:
+            payload = action.output  # type: ignore[union-attr]
+        if payload is not None and len(payload.data) > limits.PAYLOAD_BYTES_WARNED:
+            self._warn_of_payload(state, f"its {kind.__name__}", len(payload.data))
+        return RECORDERS[kind](state, action)
 
     def _continue(self, action: ac.ContinueAsNew) -> None:
         old = self.seat.state

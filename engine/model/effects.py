@@ -81,4 +81,16 @@ class RunEnded(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     run_id: str
 
 
-Effect = RunActivity | ArmTimer | SendMessage | PurgeRun | RunEnded
+class Warn(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """Somebody should look at this run.
+
+    May be asked for at every turn; once for each `topic` of a run is enough.
+    """
+
+    instance_id: str
+    run_id: str
+    topic: str
+    text: str
+
+
+Effect = RunActivity | ArmTimer | SendMessage | PurgeRun | RunEnded | Warn

@@ -66,6 +66,7 @@ class InstanceState(msgspec.Struct, kw_only=True):
     sequence: int = 0
     is_suspended: bool = False
     stall: str | None = None
+    stall_detail: str | None = None
     custom_status: str | None = None
     parent: ParentLink | None = None
     depth: int = 0

@@ -16,6 +16,7 @@ from engine.core.registry import Registry
 from engine.node.activities import ActivityPool
 from engine.node.build import build_of
 from engine.node.loop import OwnerLoop, StoreOpener, SystemClock
+from engine.node.warnings import Warnings
 from engine.partition.careful import Exam
 from engine.partition.context import OwnerContext, OwnerSettings
 from engine.partition.ingress import Ingress
@@ -85,6 +86,7 @@ class Worker:
             run_activity=self.pool.run,
             begin_activities=self.pool.wake,
             exam=self._exam,
+            warn=Warnings().tell,
         )
         self.loop = OwnerLoop(ports.log, ports.open_store, context, clock)
         self._clock = clock

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from engine.core.registry import Registry
-from engine.model.effects import RunActivity
+from engine.model.effects import RunActivity, Warn
 from engine.partition.careful import Exam
 from engine.partition.pace import Pace
 
@@ -31,7 +31,7 @@ class OwnerContext(msgspec.Struct, frozen=True, kw_only=True):
     """What the owners of a process share.
 
     The app's code; where activities go (call, partition, whether isolated), and what is told when a pass has
-    asked for all of its own; who is on trial; and the pace.
+    asked for all of its own; who is on trial; whom warnings are told; and the pace.
     """
 
     registry: Registry
@@ -39,4 +39,5 @@ class OwnerContext(msgspec.Struct, frozen=True, kw_only=True):
     run_activity: Callable[[RunActivity, int, bool], None]
     begin_activities: Callable[[], None] = lambda: None
     exam: Exam
+    warn: Callable[[Warn], None] = lambda _: None
     pace: Pace = msgspec.field(default_factory=Pace)

@@ -77,6 +77,7 @@ class Turns:
         self._registry = context.registry
         self._run_activity = context.run_activity
         self._exam = context.exam
+        self._warn = context.warn
         self.isolates_activities = False
         # Attempts begun here whose outcome has not come back as a record.
         self.calls_open = 0
@@ -390,4 +391,5 @@ _COLLECTORS: dict[type, Callable[[Turns, object, Batch, dict[str, int]], None]] 
     ef.SendMessage: Turns._collect_message,  # type: ignore[dict-item]
     ef.PurgeRun: Turns._collect_purge,  # type: ignore[dict-item]
     ef.RunEnded: Turns._collect_end,  # type: ignore[dict-item]
+    ef.Warn: lambda turns, warning, *_: turns._warn(warning),
 }

@@ -170,7 +170,7 @@ def test_a_start_that_kills_its_worker_is_a_stalled_run_whose_code_has_not_begun
     turn = dangerous(world, cm.StartInstance(instance_id="other", workflow="w"))
     assert [type(recorded.event) for recorded in turn.recorded] == [ev.InstanceStarted, ev.InstanceStalled]
     assert world.seat("other").state.status == "STALLED"
-    assert [type(effect) for effect in turn.effects] == [ef.ArmTimer]
+    assert [type(effect) for effect in turn.effects] == [ef.ArmTimer, ef.Warn]
 
 
 def test_a_child_whose_start_kills_its_worker_is_stalled_too_and_its_parent_waits():

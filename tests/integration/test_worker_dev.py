@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from engine.embedded import EmbeddedClientLog
+from engine.errors import ConfigurationError
 from tests.integration.auditor import PATIENCE_SECONDS, decode
 from tests.integration.harness import COMMAND_LINE, SAMPLE, WorkerProcess, run_command
+from tests.integration.test_crash_recovery import FIRST_VERSION, SECOND_VERSION
 
 CONFIGURATION_EXIT = 78
 
@@ -26,6 +29,25 @@ def dev(tmp_path: Path) -> Iterator[WorkerProcess]:
 
 def _publish(client: EmbeddedClientLog, command: dict[str, object]) -> None:
     client.publish(str(command["instance_id"]).encode(), json.dumps(command).encode())
+
+
+def _client(directory: Path) -> EmbeddedClientLog:
+    """Once there is a log to speak to."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return EmbeddedClientLog(directory / ".engine")
+        except ConfigurationError:
+            assert time.monotonic() < deadline
+
+
+def _wait_status(directory: Path, instance_id: str, status: str) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        done = run_command(["get", instance_id, "-o", "json"], directory)
+        if done.returncode == 0 and json.loads(done.stdout)["runtime_status"] == status:
+            return
+        assert time.monotonic() < deadline, done.stdout + done.stderr
 
 
 def _wait_outcome(client: EmbeddedClientLog, instance_id: str) -> object:
@@ -69,6 +91,36 @@ def test_a_call_may_name_the_app_that_dev_was_told(dev: WorkerProcess, tmp_path:
     _publish(client, start | {"instance_id": "shop", "input": "shop"})
     assert _wait_outcome(client, "shop") == 5
     client.close()
+    again.close()
+
+
+def test_a_stall_and_a_large_payload_are_told_by_the_worker_and_a_stall_by_get(tmp_path: Path) -> None:
+    module = tmp_path / "versioned.py"
+    module.write_text(FIRST_VERSION)
+    command = [*COMMAND_LINE, "dev", "--log-format=json", "versioned:app"]
+    first = WorkerProcess(command, tmp_path)
+    client = _client(tmp_path)
+    start = {"type": "StartInstance", "workflow": "changed"}
+    _publish(client, start | {"instance_id": "large", "input": "x" * 200_000})
+    (told,) = first.wait_log("handles large payloads")
+    assert (told["level"], told["instance_id"]) == ("warning", "large")
+    assert "its StartInstance of 200," in told["message"]
+    _publish(client, start | {"instance_id": "odd"})
+    _wait_status(tmp_path, "odd", "RUNNING")
+    assert first.stop() < 5
+    first.close()
+
+    module.write_text(SECOND_VERSION)
+    again = WorkerProcess(command, tmp_path)
+    _publish(client, {"type": "RaiseEvent", "instance_id": "odd", "name": "go", "data": None})
+    client.close()
+    (told,) = again.wait_log(
+        "instance 'odd' is stalled: NonDeterminism: history has ActivityScheduled('old')"
+    )
+    assert told["instance_id"] == "odd"
+    _wait_status(tmp_path, "odd", "STALLED")
+    shown = run_command(["get", "odd"], tmp_path).stdout
+    assert re.search(r"because +history has ActivityScheduled\('old'\) as event 2", shown)
     again.close()
 
 
