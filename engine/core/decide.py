@@ -219,7 +219,10 @@ def _raise_event(seat: Seat, command: Any, now_ms: int) -> Decision:
 
 
 def _too_many(actual: str, limit: str) -> Rejected:
-    text = f"expected at most {limit}, but the instance has {actual}; let the workflow wait for them first"
+    text = (
+        f"expected at most {limit}, but the instance has {actual} and this one would be one more; "
+        "let the workflow wait for them first"
+    )
     return Rejected(Reason.EVENTS_LIMIT, text)
 
 

@@ -202,7 +202,8 @@ def test_as_many_events_as_allowed_wait_and_one_more_is_refused(monkeypatch):
     turn = world.raise_event("go", 3)
     assert refusal(turn) is ef.Reason.EVENTS_LIMIT
     assert turn.rejected.detail == (
-        "expected at most 3, but the instance has 3 unconsumed events; let the workflow wait for them first"
+        "expected at most 3, but the instance has 3 unconsumed events and this one would be one more; "
+        "let the workflow wait for them first"
     )
 
 
