@@ -32,16 +32,24 @@ PASSING_CODES = frozenset(
         KafkaError.UNKNOWN_TOPIC_OR_PART,
     }
 )
-FORBIDDEN_CODES = frozenset(
-    {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError._AUTHENTICATION,
-    }
-)
+_CREDENTIALS = "mend the credentials in the properties file of --config (or ENGINE_CONFIG)"
+# What Kafka forbids, and the right that would allow it.
+FORBIDDEN_CODES = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: (
+        "grant its user Read, Write, Describe and DescribeConfigs on the app's topics, "
+        "Delete on its commands and inbox, and Create to make them"
+    ),
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "grant its user Read on the app's groups, <namespace>.<app>.*",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: (
+        "grant its user DescribeConfigs on the cluster, Create to make topics, "
+        "and on brokers before Kafka 3 IdempotentWrite"
+    ),
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: (
+        "grant its user Write and Describe on the transactional ids <namespace>.<app>-*"
+    ),
+    KafkaError.SASL_AUTHENTICATION_FAILED: _CREDENTIALS,
+    KafkaError._AUTHENTICATION: _CREDENTIALS,
+}
 
 
 def error_of(problem: KafkaException | KafkaError) -> KafkaError:
@@ -65,6 +73,7 @@ def fault_of(problem: KafkaException | KafkaError, doing: str) -> EngineError:
         return FencedFault(text)
     if error.code() in DAMAGED_CODES:
         return LogDamagedFault(text)
-    if error.code() in FORBIDDEN_CODES:
-        return ConfigurationError(f"{text}; grant the right named in ops/, or mend the credentials")
+    remedy = FORBIDDEN_CODES.get(error.code())
+    if remedy is not None:
+        return ConfigurationError(f"{text}; {remedy}")
     return LogUnavailableFault(text)
