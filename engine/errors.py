@@ -65,7 +65,7 @@ class NonDeterminismError(PublicError):
 
 
 class LimitExceededError(PublicError):
-    """A bound was reached."""
+    """A bound was reached. `actual` is over `limit`; what would help is `remedy`."""
 
     def __init__(self, what: str, actual: int, limit: int, remedy: str) -> None:
         super().__init__(f"expected {what} to be at most {limit:,}, but it is {actual:,}; {remedy}")

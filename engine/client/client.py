@@ -97,6 +97,7 @@ class WorkflowClient:
 
         Raises:
             InvalidCommandError: A name or value can't be accepted; nothing was sent.
+            LimitExceededError: A value is too large; nothing was sent.
             UnreachableError: It was not acknowledged within 30 s. It may have been taken all the same.
 
         """
@@ -111,6 +112,7 @@ class WorkflowClient:
 
         Raises:
             InvalidCommandError: A name or value can't be accepted; nothing was sent.
+            LimitExceededError: A value is too large; nothing was sent.
             UnreachableError: It was not acknowledged within 30 s. It may have been taken all the same.
 
         """
@@ -121,6 +123,7 @@ class WorkflowClient:
 
         Raises:
             InvalidCommandError: A value can't be accepted; nothing was sent.
+            LimitExceededError: A value is too large; nothing was sent.
             UnreachableError: It was not acknowledged within 30 s. It may have been taken all the same.
 
         """
