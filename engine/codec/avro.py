@@ -211,7 +211,8 @@ def decode_checkpoint(value: bytes) -> Checkpoint:
 def decode_public_command(value: bytes, content_type: str | None) -> PublicCommand:
     """The command that a record of `commands` holds: one that outsiders may send, its values checked.
 
-    It is in Avro or JSON. JSON is what says so by its content type, or begins with `{` or a BOM.
+    It is in Avro or JSON. JSON is what says so by its content type, or begins with a BOM or `{`, white space
+    aside.
     """
     if len(value) > limits.RECORD_BYTES_MAX:
         raise _too_large(value, limits.RECORD_BYTES_MAX)

@@ -58,7 +58,9 @@ _FIELDS = {kind: _fields_of(kind) for kind in _KINDS}
 
 def is_json(value: bytes, content_type: str | None) -> bool:
     """Whether a record is JSON: by its content type, or by how it begins."""
-    if value.startswith((b"{", BOM)):
+    # As JSON has it, white space may come first; no record in Avro begins so.
+    first = value.lstrip(b" \t\r\n") if value[:1].isspace() else value
+    if first.startswith((b"{", BOM)):
         return True
     return content_type is not None and content_type.partition(";")[0].strip().lower() == CONTENT_TYPE
 

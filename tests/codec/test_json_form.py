@@ -188,6 +188,15 @@ def test_a_content_type_makes_it_json_whatever_it_begins_with(content_type: str)
         assert caught.value.reason == Reason.MALFORMED
 
 
+@pytest.mark.parametrize("space", [b" ", b"\n", b"\r\n\t  "])
+def test_json_may_begin_with_white_space(space: bytes) -> None:
+    command = avro.decode_public_command(space + START.encode() + b"}", None)
+    assert command == StartInstance(instance_id="a", workflow="w")
+    with pytest.raises(UndecodableError) as caught:
+        avro.decode_public_command(space, None)
+    assert caught.value.reason == Reason.MALFORMED
+
+
 def test_avro_is_read_whatever_its_content_type_else() -> None:
     command = StartInstance(instance_id="a", workflow="w", input=Payload(b"\0", "image/png"))
     for content_type in (None, "", "avro/binary", "application/octet-stream"):
