@@ -102,6 +102,22 @@ def test_a_terminated_child_fails_its_call():
     assert world.output()[:2] == ["WorkflowTerminated", "child workflow 'c' was terminated"]
 
 
+def test_a_terminated_child_is_not_tried_again():
+    retry = wf.RetryPolicy(first_retry_interval=timedelta(seconds=1), max_number_of_attempts=3)
+
+    def insisting(ctx, _value):
+        yield ctx.call_child_workflow(waiting, instance_id="c", retry_policy=retry)
+
+    world = family(waiting, insisting)
+    world.start(insisting)
+    world.deliver()
+    world.terminate("c")
+    world.deliver()
+    assert world.kinds() == ["InstanceStarted", "ChildScheduled", "ChildFailed", "InstanceFailed"]
+    (failed,) = world.events(ev.ChildFailed)
+    assert (failed.attempt, failed.failure.retryable) == (1, False)
+
+
 def test_a_child_whose_id_is_in_use_fails_its_call_and_leaves_the_other_alone():
     world = family(lambda ctx, value: None)
     world.start(waiting.__name__, instance_id="c")

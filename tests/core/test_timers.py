@@ -53,6 +53,36 @@ def test_a_timer_that_comes_early_by_the_recorded_clock_is_armed_again():
     assert Early(timer.due_at_ms) == Early(START_MS + 1_000)
 
 
+def test_a_timer_fires_not_a_millisecond_early_whoever_says_so():
+    world = World(sleeping)
+    world.start(sleeping, 1_000)
+    timer = world.timers.pop()
+    world.now_ms = timer.due_at_ms - 1
+    turn = world.fire(timer)
+    assert (turn.is_early, turn.recorded) == (True, [])
+    world.now_ms = timer.due_at_ms
+    turn = world.fire(timer)
+    assert (turn.is_early, world.status()) == (False, "COMPLETED")
+
+
+def test_a_retry_begins_not_a_millisecond_early():
+    policy = wf.RetryPolicy(first_retry_interval=timedelta(seconds=1), max_number_of_attempts=2)
+
+    def trying(ctx, _value):
+        return (yield ctx.call_activity("step", retry_policy=policy))
+
+    world = World(trying)
+    world.start(trying)
+    world.fail()
+    timer = world.timers.pop()
+    world.now_ms = timer.due_at_ms - 1
+    assert world.fire(timer).recorded == []
+    world.now_ms += 1
+    world.fire(timer)
+    world.complete("at last")
+    assert world.output() == "at last"
+
+
 def test_a_timer_fires_once_however_often_it_is_told():
     world = World(sleeping)
     world.start(sleeping, 0)

@@ -2,9 +2,10 @@
 
 import collections
 import enum
+import ipaddress
 import uuid
 from dataclasses import dataclass, field, fields, is_dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Optional, TypedDict
@@ -51,6 +52,18 @@ class Model(pydantic.BaseModel):
     placed: datetime
 
 
+class Parcel(pydantic.BaseModel):
+    """Of values that JSON has no kinds for, some of which only pydantic can put into words."""
+
+    weight: Decimal
+    sent: datetime
+    number: uuid.UUID
+    took: timedelta
+    label: bytes
+    sender: ipaddress.IPv4Address
+    route: set[int]
+
+
 class Basket(pydantic.BaseModel):
     models: list[Model]
     by_name: dict[str, Model] = {}
@@ -82,6 +95,16 @@ class Mixed:
 
 MODEL = Model(amount=Decimal("1.10"), placed=datetime(2026, 1, 2, tzinfo=UTC))
 
+PARCEL = Parcel(
+    weight=Decimal("0.10"),
+    sent=datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC),
+    number=uuid.UUID(int=7),
+    took=timedelta(days=1, microseconds=1),
+    label="é".encode(),
+    sender=ipaddress.IPv4Address("10.0.0.1"),
+    route={1, 2},
+)
+
 SHAPED = [
     (Order, Order(1, [Item("pen", 1.5)], "n")),
     (Item, Item("pen")),
@@ -92,6 +115,8 @@ SHAPED = [
     (Model, MODEL),
     (Optional[Model], MODEL),  # noqa: UP045
     (Model | None, None),
+    (Parcel, PARCEL),
+    (list[Parcel], [PARCEL]),
     (list[Model], [MODEL]),
     (Basket, Basket(models=[MODEL], by_name={"a": MODEL})),
     (Point, Point(1, 2)),

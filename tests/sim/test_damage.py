@@ -1,7 +1,9 @@
 """A log that lost what it had acknowledged: the owner stops loudly and never shows less."""
 
+import msgspec
 import pytest
 
+from engine.codec import avro
 from engine.errors import LogDamagedFault
 from engine.partition.careful import Exam
 from engine.partition.context import OwnerContext, OwnerSettings
@@ -88,4 +90,33 @@ def test_a_history_that_is_gone_behind_a_trimmed_inbox_is_not_owned() -> None:
     world.broker.inbox[partition].drop_before(1)
 
     with pytest.raises(LogDamagedFault, match="no checkpoint"):
+        claim_anew(world, partition, MemoryStore())
+
+
+def test_a_history_in_which_a_record_was_changed_is_not_owned() -> None:
+    world = world_at_work()
+    partition = busiest(world)
+    records = world.broker.history[partition].records
+    view = world.broker.view(partition)
+    place = next(n for n, r in enumerate(records) if r.key in view and not r.key.startswith(b"~"))
+    instance_id, recorded = avro.decode_event(records[place].value or b"")
+    changed = msgspec.structs.replace(recorded, recorded_at_ms=recorded.recorded_at_ms + 1)
+    value = avro.encode_event(instance_id, changed)
+    records[place] = msgspec.structs.replace(records[place], value=value)
+
+    with pytest.raises(LogDamagedFault, match="records were lost or changed"):
+        claim_anew(world, partition, MemoryStore())
+
+
+def test_a_history_that_lost_a_whole_run_is_not_owned() -> None:
+    world = world_at_work()
+    partition = busiest(world)
+    topic = world.broker.history[partition]
+    view = world.broker.view(partition)
+    run = next(r.key for r in topic.records if r.key in view and not r.key.startswith(b"~")).rpartition(b"|")[
+        0
+    ]
+    topic.records = [record for record in topic.records if not record.key.startswith(run + b"|")]
+
+    with pytest.raises(LogDamagedFault, match="records with sum"):
         claim_anew(world, partition, MemoryStore())
