@@ -17,7 +17,7 @@ KINDS_MAX = 100
 
 # What differs from one try to the next: the client, the thread, the address, the time it took.
 _VARYING = re.compile(r"\[.*?\]|\(after.*\)|[^\s]*:\d+(/\w+)?|\d+")
-_FENCED = re.compile(r"fenced|INVALID_PRODUCER_EPOCH|newer producer instance", re.IGNORECASE)
+_FENCED = re.compile(r"fence[ds]|INVALID_PRODUCER_EPOCH|old epoch", re.IGNORECASE)
 _EXPECTED = frozenset({"FATAL", "TXNERR"})
 _REPEATED = frozenset({"FAIL", "ERROR"})
 

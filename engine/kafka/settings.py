@@ -158,7 +158,10 @@ def open_admin(settings: KafkaSettings) -> AdminClient:
     try:
         return AdminClient(settings.client())
     except (KafkaException, TypeError, ValueError) as problem:
-        raise refusal_of(problem, settings.config) or problem from problem
+        refusal = refusal_of(problem, settings.config)
+        if refusal is None:
+            raise
+        raise refusal from problem
 
 
 def refusal_of(problem: Exception, path: str) -> ConfigurationError | None:

@@ -15,6 +15,7 @@ from engine.kafka.settings import KafkaSettings
 from engine.kafka.source import KafkaCommandSource
 from engine.kafka.topics import TopicAdmin
 from tests.integration.auditor import PATIENCE_SECONDS
+from tests.integration.harness import AppUnderTest
 
 GROUP = "owners"
 ALL = {0, 1}
@@ -43,6 +44,10 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def open_rival(settings: KafkaSettings) -> Membership:
+    return Membership(settings, f"wf.{settings.app}.inbox", f"wf.{settings.app}.owners")
+
+
 def new_member(settings: KafkaSettings) -> Membership:
     member = Membership(settings, f"wf.{settings.app}.inbox", f"{settings.app}.{GROUP}")
     wait_until(lambda: member.assignment() == ALL)
@@ -69,6 +74,32 @@ def test_a_member_with_a_rival_goes(settings: KafkaSettings) -> None:
 
     with pytest.raises(FencedFault, match="another has its id"):
         wait_until(lambda: (member.assignment(), rival.assignment()) == NEVER)
+
+
+def test_a_worker_with_a_rival_ends_and_says_why(subject: AppUnderTest) -> None:
+    worker = subject.worker()
+    (ready,) = worker.wait_ready()
+    settings = KafkaSettings(
+        bootstrap_servers=subject.bootstrap_servers,
+        app=subject.app,
+        member=ready["member"],
+        session_timeout_ms=1_500,
+        heartbeat_interval_ms=100,
+    )
+    rivals = [open_rival(settings)]
+
+    def has_ended() -> bool:
+        """Whoever of the two goes first: a rival that went is replaced."""
+        try:
+            rivals[-1].assignment()
+        except FencedFault:
+            rivals.append(open_rival(settings))
+        return worker.has_ended_with_all_children
+
+    wait_until(has_ended)
+    assert worker.wait() == 1
+    (last,) = worker.wait_log("FencedFault: this worker is no member of its group any more")
+    assert last["level"] == "critical"
 
 
 def test_an_ingress_that_was_fenced_once_joins_again_and_reads_on(settings: KafkaSettings) -> None:

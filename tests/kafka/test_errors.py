@@ -7,6 +7,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from engine.errors import ConfigurationError, LogUnavailableFault
 from engine.kafka.errors import fault_of, is_final
+from engine.kafka.reader import message_is_good
 
 RIGHTS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: ("Read, Write, Describe and DescribeConfigs on the app's topics",),
@@ -41,3 +42,25 @@ def test_a_client_that_librdkafka_gave_up_is_known_by_its_code_alone() -> None:
     assert is_final(given_up)
     assert is_final(KafkaError(KafkaError._FENCED, "fenced", fatal=True))
     assert not is_final(KafkaError(KafkaError._TRANSPORT, "away"))
+
+
+class Told:
+    """What a consumer hands over in place of a record."""
+
+    def __init__(self, code: int) -> None:
+        self._code = code
+
+    def error(self) -> KafkaError:
+        return KafkaError(self._code, "told")
+
+    def topic(self) -> str:
+        return "t"
+
+    def partition(self) -> int:
+        return 0
+
+
+def test_a_reader_that_was_given_up_ends_and_a_passing_error_is_passed_over() -> None:
+    assert not message_is_good(Told(KafkaError._TRANSPORT))
+    with pytest.raises(LogUnavailableFault, match="consume t/0"):
+        message_is_good(Told(KafkaError._FATAL))

@@ -5,11 +5,16 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import uuid
 
 import pytest
 
 from engine.kafka import lines
+from engine.kafka.commits import CommitTopics, Transactions
 from engine.kafka.lines import LINES
+from engine.kafka.settings import KafkaSettings
+from engine.kafka.topics import TopicAdmin
+from engine.partition.ports import Commit, Fenced
 
 REFUSED = (
     "[thrd:a:{0}/bootstrap]: a:{0}/bootstrap: Connect to ipv4#a:{0} failed: Connection refused (after {0}ms)"
@@ -52,6 +57,23 @@ def test_a_producer_that_a_claim_fenced_is_no_critical_error(caplog, facility: s
     say(logging.CRITICAL, facility, FENCED)
     say(logging.CRITICAL, facility, "Fatal error: out of memory")
     assert [record.levelname for record in caplog.records] == ["INFO", "CRITICAL"]
+
+
+def test_the_claims_of_a_real_partition_are_no_critical_errors(bootstrap_servers: str, caplog) -> None:
+    caplog.set_level(logging.INFO)
+    app = f"lines-{uuid.uuid4().hex[:8]}"
+    settings = KafkaSettings(bootstrap_servers=bootstrap_servers, app=app, partitions=1, is_dev=True)
+    TopicAdmin(settings).apply()
+    topics = CommitTopics(f"wf.{app}.history", f"wf.{app}.deadletter")
+    earlier, later = (Transactions(settings, topics, 0, app) for _ in range(2))
+    earlier.fence()
+    later.fence()
+
+    commit = Commit(records=(), checkpoint=b"checkpoint")
+    outcome = earlier.begin(commit) or earlier.finish()
+    assert isinstance(outcome, Fenced)
+    told = [each for each in caplog.records if each.args and each.args[0] in ("FATAL", "TXNERR")]
+    assert {each.levelname for each in told} == {"INFO"}
 
 
 def test_a_program_that_set_up_no_logging_has_none_of_them_on_its_stderr() -> None:
