@@ -36,6 +36,8 @@ def subject(broker: KafkaBroker, tmp_path: Path) -> Iterator[AppUnderTest]:
     app.close()
 
 
+# Its broker starts twice, which may take long where much else is at work.
+@pytest.mark.timeout(400)
 def test_a_worker_and_its_client_go_on_after_the_broker_was_killed(
     broker: KafkaBroker, subject: AppUnderTest
 ) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,23 @@ CONFIGURATION_EXIT = 78
 
 
 @pytest.fixture
-def dev(tmp_path: Path) -> Iterator[WorkerProcess]:
-    process = WorkerProcess([*COMMAND_LINE, "dev", "--log-level=info", "--log-format=json", SAMPLE], tmp_path)
+def start_dev(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
+    """Starts `engine dev` with these arguments; whatever it started is gone afterwards."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str) -> WorkerProcess:
+            process = WorkerProcess([*COMMAND_LINE, "dev", "--log-format=json", *arguments], tmp_path)
+            stack.callback(process.close)
+            return process
+
+        yield start
+
+
+@pytest.fixture
+def dev(start_dev: Callable[..., WorkerProcess]) -> WorkerProcess:
+    process = start_dev("--log-level=info", SAMPLE)
     process.wait_log("restored", 4)
-    yield process
-    process.close()
+    return process
 
 
 def _publish(client: EmbeddedClientLog, command: dict[str, object]) -> None:
@@ -63,7 +76,9 @@ def _wait_outcome(client: EmbeddedClientLog, instance_id: str) -> object:
     raise AssertionError(f"expected {instance_id} to complete")
 
 
-def test_instances_survive_a_kill_of_the_dev_process(dev: WorkerProcess, tmp_path: Path) -> None:
+def test_instances_survive_a_kill_of_the_dev_process(
+    dev: WorkerProcess, start_dev: Callable[..., WorkerProcess], tmp_path: Path
+) -> None:
     client = EmbeddedClientLog(tmp_path / ".engine")
     start = {"type": "StartInstance", "workflow": "chain", "input": 1}
     _publish(client, start | {"instance_id": "before"})
@@ -73,32 +88,33 @@ def test_instances_survive_a_kill_of_the_dev_process(dev: WorkerProcess, tmp_pat
     _publish(client, {"type": "RaiseEvent", "instance_id": "waits", "name": "add", "data": 9})
     _publish(client, {"type": "RaiseEvent", "instance_id": "waits", "name": "add", "data": 0})
 
-    again = WorkerProcess([*COMMAND_LINE, "dev", SAMPLE], tmp_path)
+    again = start_dev(SAMPLE)
     assert _wait_outcome(client, "waits") == 9
     client.close()
     assert again.stop() < 5
-    again.close()
 
 
-def test_a_call_may_name_the_app_that_dev_was_told(dev: WorkerProcess, tmp_path: Path) -> None:
+def test_a_call_may_name_the_app_that_dev_was_told(
+    dev: WorkerProcess, start_dev: Callable[..., WorkerProcess], tmp_path: Path
+) -> None:
     client = EmbeddedClientLog(tmp_path / ".engine")
     start = {"type": "StartInstance", "workflow": "addressed"}
     _publish(client, start | {"instance_id": "dev", "input": "dev"})
     assert _wait_outcome(client, "dev") == 5
     dev.stop()
 
-    again = WorkerProcess([*COMMAND_LINE, "dev", "--app=shop", SAMPLE], tmp_path)
+    start_dev("--app=shop", SAMPLE)
     _publish(client, start | {"instance_id": "shop", "input": "shop"})
     assert _wait_outcome(client, "shop") == 5
     client.close()
-    again.close()
 
 
-def test_a_stall_and_a_large_payload_are_told_by_the_worker_and_a_stall_by_get(tmp_path: Path) -> None:
+def test_a_stall_and_a_large_payload_are_told_by_the_worker_and_a_stall_by_get(
+    start_dev: Callable[..., WorkerProcess], tmp_path: Path
+) -> None:
     module = tmp_path / "versioned.py"
     module.write_text(FIRST_VERSION)
-    command = [*COMMAND_LINE, "dev", "--log-format=json", "versioned:app"]
-    first = WorkerProcess(command, tmp_path)
+    first = start_dev("versioned:app")
     client = _client(tmp_path)
     start = {"type": "StartInstance", "workflow": "changed"}
     _publish(client, start | {"instance_id": "large", "input": "x" * 200_000})
@@ -107,11 +123,10 @@ def test_a_stall_and_a_large_payload_are_told_by_the_worker_and_a_stall_by_get(t
     assert "its StartInstance of 200," in told["message"]
     _publish(client, start | {"instance_id": "odd"})
     _wait_status(tmp_path, "odd", "RUNNING")
-    assert first.stop() < 5
-    first.close()
+    first.stop()
 
     module.write_text(SECOND_VERSION)
-    again = WorkerProcess(command, tmp_path)
+    again = start_dev("versioned:app")
     _publish(client, {"type": "RaiseEvent", "instance_id": "odd", "name": "go", "data": None})
     client.close()
     (told,) = again.wait_log(
@@ -121,7 +136,6 @@ def test_a_stall_and_a_large_payload_are_told_by_the_worker_and_a_stall_by_get(t
     _wait_status(tmp_path, "odd", "STALLED")
     shown = run_command(["get", "odd"], tmp_path).stdout
     assert re.search(r"because +history has ActivityScheduled\('old'\) as event 2", shown)
-    again.close()
 
 
 def test_a_second_dev_process_is_refused_the_directory(dev: WorkerProcess, tmp_path: Path) -> None:
