@@ -37,15 +37,27 @@ PROCESSES_MIN = 2
 class ActivityPool:
     """The activities of one worker process."""
 
-    def __init__(self, registry: Registry, append: AppendFunction, threads_max: int) -> None:
-        """Raises ConfigurationError for an activity that asks for a process and can't be taken to one."""
+    def __init__(
+        self,
+        registry: Registry,
+        append: AppendFunction,
+        threads_max: int,
+        on_failure: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        """Raises ConfigurationError for an activity that asks for a process and can't be taken to one.
+
+        `on_failure` hears, in any thread, of an outcome that could not be appended: the call waits for it
+        until another owner makes it again, so this process had better end.
+        """
         self.started = 0
         self.finished = 0
         self._registry = registry
         self._append = append
+        self._on_failure = on_failure
         self._threads = ActivityThreads(self._serve, threads_max)
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[Payload | Failure | None]] = set()
         self._is_closed = False
         self._isolated = IsolatedRunner(run_attempt, self._finish)
         processes_max = max(PROCESSES_MIN, multiprocessing.cpu_count())
@@ -106,8 +118,13 @@ class ActivityPool:
             self.finished += 1
         if self._is_closed:
             return
-        command = result_of(call, outcome)
-        self._append(Append(partition, call.instance_id.encode(), avro.encode_command(command)))
+        value = avro.encode_command(result_of(call, outcome))
+        try:
+            self._append(Append(partition, call.instance_id.encode(), value))
+        except Exception as problem:
+            if self._on_failure is None:
+                raise
+            self._on_failure(problem)
 
     # --- the event loop ---
 
@@ -120,7 +137,15 @@ class ActivityPool:
     def _begin_async(self, call: RunActivity, partition: int) -> None:
         assert self._loop is not None
         task = self._loop.create_task(_attempt_async(self._registry.activities[call.name], call))
-        task.add_done_callback(lambda done: self._finish(call, partition, done.result()))
+        # A loop holds its tasks weakly: one that nobody else knows may vanish in the middle.
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._end_async(done, call, partition))
+
+    def _end_async(
+        self, done: "asyncio.Task[Payload | Failure | None]", call: RunActivity, partition: int
+    ) -> None:
+        self._tasks.discard(done)
+        self._finish(call, partition, done.result())
 
     @staticmethod
     def _kind_of(definition: ActivityDefinition) -> str:

@@ -74,7 +74,7 @@ class Worker:
         self._settings = settings
         self._stopping = threading.Event()
         self._failure: BaseException | None = None
-        self.pool = ActivityPool(registry, ports.log.append, settings.activity_threads_max)
+        self.pool = ActivityPool(registry, ports.log.append, settings.activity_threads_max, self._fail)
         clock = SystemClock()
         self._exam = Exam()
         if not settings.owner.build:
@@ -170,10 +170,14 @@ class Worker:
     def _guard(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except BaseException as problem:
-            log.exception("the worker stops")
-            self._failure = problem
-            self._stopping.set()
+        except BaseException as problem:  # noqa: BLE001 -- told to the worker, which ends by it
+            self._fail(problem)
+
+    def _fail(self, problem: BaseException) -> None:
+        """Ends the worker by what went wrong in another of its threads."""
+        log.critical("the worker stops", exc_info=problem)
+        self._failure = problem
+        self._stopping.set()
 
     def _watch(self) -> None:
         """Ends the process where workflow code keeps the owners' thread.

@@ -202,3 +202,18 @@ def test_an_activity_no_other_process_could_find_is_refused_before_it_is_called(
     ) as raised:
         ActivityPool(runtime.registry, lambda append: None, 1)
     assert "define it at the top of a module" in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["on_a_thread", "fails"])
+def test_an_outcome_that_can_not_be_appended_is_told_to_who_can_end_the_worker(name: str) -> None:
+    problem = OSError("the producer is done for")
+
+    def refuse(append: Append) -> None:
+        raise problem
+
+    failures: queue.Queue[BaseException] = queue.Queue()
+    subject = Subject(calls.app.registry)
+    subject.pool = ActivityPool(calls.app.registry, refuse, 4, failures.put)
+    subject.begin(name)
+    assert failures.get(timeout=PATIENCE_SECONDS) is problem
+    subject.pool.close()
