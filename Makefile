@@ -11,7 +11,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup fmt check test test-fast sim mutants it chaos bench demo kafka kafka-down clean kafka-jars
+.PHONY: help setup fmt check test test-fast sim mutants it chaos chaos-slice bench demo kafka kafka-down clean kafka-jars
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,9 @@ it: $(DEV_STAMP) kafka-jars ## contract and integration tests on a real Kafka
 
 chaos: $(DEV_STAMP) kafka-jars ## kill, freeze, damage and delay: 8 minutes of faults on a Kafka of three brokers
 	$(RUN) -m tests.chaos.run
+
+chaos-slice: $(DEV_STAMP) kafka-jars ## two minutes of the same, one fault of each of six kinds
+	$(RUN) -m pytest -m chaos tests/chaos
 
 bench: $(DEV_STAMP) kafka-jars ## all workloads and their floors, on a real Kafka; BENCH='--help' says what else
 	$(RUN) -m bench $(BENCH)

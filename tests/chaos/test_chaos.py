@@ -1,4 +1,4 @@
-"""A slice of `make chaos` for every run of all tests: fewer programs, few faults, one after the other."""
+"""A slice of `make chaos` for every run of CI: fewer programs, few faults, one after the other."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ KINDS = (
 )
 
 
+@pytest.mark.chaos
 @pytest.mark.usefixtures("kafka_distribution")
 @pytest.mark.timeout(60 * MINUTES_MAX)
 def test_programs_survive_real_crashes(tmp_path: Path) -> None:
