@@ -101,6 +101,13 @@ class Settings:
     log_format: str = _setting(
         "json", "How records are logged on stderr: a JSON object or a line of text each.", choices=LOG_FORMATS
     )
+    metrics_port: int = _setting(
+        0,
+        "Where /metrics and /healthz are served: this port plus the number of the process's slot, from 0 on. "
+        "0 serves none.",
+        bounds=(0, 65_535),
+    )
+    metrics_host: str = _setting("127.0.0.1", "The address they are served on. They ask for no password.")
     switch_interval_ms: float = _setting(
         5.0,
         "How long a Python thread may keep the others waiting. Lower it where activities compute much in "

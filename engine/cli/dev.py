@@ -10,9 +10,10 @@ import click
 from engine.cli.logs import configure_logging
 from engine.cli.serving import port_option, serving, settings_of
 from engine.client.embedded import EmbeddedConnection
-from engine.embedded import EmbeddedCommandSource, EmbeddedLog
+from engine.embedded import EmbeddedCommandSource, EmbeddedLags, EmbeddedLog
 from engine.errors import ConfigurationError, EngineError
 from engine.gateway.server import HOST, PORT, is_taken
+from engine.node.endpoint import Endpoint
 from engine.node.loading import load_app
 from engine.node.process import StopRequest, end_process
 from engine.node.supervisor import CONFIGURATION_EXIT
@@ -49,10 +50,25 @@ NO_PORT = -1
     "--http/--no-http", "is_served", default=True, show_default=True, help="Serve Dapr's HTTP API too."
 )
 @port_option(" Where it isn't given and taken already, HTTP is not served.")
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65_535),
+    default=0,
+    envvar="ENGINE_METRICS_PORT",
+    show_envvar=True,
+    help="Serve /metrics and /healthz on this port of 127.0.0.1. 0 serves none.",
+)
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), default="warning", show_default=True)
 @click.option("--log-format", type=click.Choice(LOG_FORMATS), default="text", show_default=True)
 def dev(
-    application: str, directory: Path, app: str, *, is_served: bool, http_port: int | None, **logs: str
+    application: str,
+    directory: Path,
+    app: str,
+    *,
+    is_served: bool,
+    http_port: int | None,
+    metrics_port: int,
+    **logs: str,
 ) -> None:
     """Run PACKAGE.MODULE:APP in this process until Ctrl-C, with all data in one directory.
 
@@ -60,7 +76,7 @@ def dev(
     """
     configure_logging(logs["log_level"], logs["log_format"])
     try:
-        exit_code = _run(application, directory, app, http_port if is_served else NO_PORT)
+        exit_code = _run(application, directory, app, http_port if is_served else NO_PORT, metrics_port)
     except ConfigurationError as error:
         click.echo(f"Error: {error}", err=True)
         exit_code = CONFIGURATION_EXIT
@@ -71,19 +87,24 @@ def dev(
     end_process(exit_code)
 
 
-def _run(application: str, directory: Path, app: str, port: int | None) -> int:
+def _run(application: str, directory: Path, app: str, port: int | None, metrics_port: int) -> int:
     stop = StopRequest()
     registry = load_app(application).registry
     registry.app_id = app
+    endpoint = Endpoint("127.0.0.1", metrics_port) if metrics_port else None
     log = EmbeddedLog(directory)
     history_topic_id = log.identity.history_topic_id
 
     def open_partition(partition: int) -> Store:
         return open_store(directory / "cache" / f"partition-{partition}", history_topic_id, partition)
 
-    ports = WorkerPorts(log=log, source=EmbeddedCommandSource(log), open_store=open_partition)
+    source, lags = EmbeddedCommandSource(log), EmbeddedLags(directory)
+    ports = WorkerPorts(log=log, source=source, open_store=open_partition, lags=lags)
     worker = Worker(registry, ports, WorkerSettings())
     stop.watch(worker)
+    if endpoint is not None:
+        endpoint.show(worker, app, "wf")
+        click.echo(f"metrics:    http://127.0.0.1:{endpoint.port}/metrics")
     click.echo(f"workflows:  {', '.join(sorted(registry.workflows))}")
     click.echo(f"activities: {', '.join(sorted(registry.activities)) or 'none'}")
     click.echo(f"all data is kept in {directory}")

@@ -384,3 +384,14 @@ class _TurnTaker:
 
     def _send(self, message: cm.ChannelMessage) -> None:
         self.turn.effects.append(ef.SendMessage(message=message))
+
+
+def deferred_inputs(history: Iterable[ev.Recorded]) -> list[bytes]:
+    """The records that a run kept raw since it stalled last, in their order."""
+    records: list[bytes] = []
+    for recorded in history:
+        if type(recorded.event) is ev.InstanceStalled:
+            records = []
+        elif type(recorded.event) is ev.InputDeferred:
+            records.append(recorded.event.record)
+    return records

@@ -6,6 +6,7 @@ that of everybody else, in this process or another.
 
 from engine.embedded.client import EmbeddedClientLog
 from engine.embedded.commands import EmbeddedCommandSource
+from engine.embedded.lags import EmbeddedLags
 from engine.embedded.log import EmbeddedLog
 
-__all__ = ["EmbeddedClientLog", "EmbeddedCommandSource", "EmbeddedLog"]
+__all__ = ["EmbeddedClientLog", "EmbeddedCommandSource", "EmbeddedLags", "EmbeddedLog"]

@@ -77,6 +77,11 @@ class EmbeddedLog:
         """The topics' ids, made when the directory was."""
         return self._identity
 
+    @property
+    def is_member(self) -> bool:
+        """Whether the directory is ours."""
+        return not self._is_closed
+
     def close(self) -> None:
         """Writes what was asked for, and lets another process own the directory. May be called twice."""
         if self._is_closed:

@@ -83,6 +83,11 @@ class KafkaLog:
 
     # --- who owns what ---
 
+    @property
+    def is_member(self) -> bool:
+        """Whether the group has told us our part, and not thrown us out since."""
+        return self._membership.is_member
+
     def assignment(self) -> frozenset[int]:
         """See the port. Also commits the group offsets, for lag tools and for other workers' ingress."""
         now = time.monotonic()

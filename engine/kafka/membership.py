@@ -63,6 +63,7 @@ class Membership:
         self._topic = topic
         self._group = group
         self._mine: set[int] = set()
+        self.is_member = False
         self._comeback = Comeback()
         self._consumer = self._join()
 
@@ -85,7 +86,7 @@ class Membership:
             )
         )
         consumer.subscribe(
-            [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+            [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
         return consumer
 
@@ -96,6 +97,7 @@ class Membership:
         if error is not None and is_final(error):
             self._comeback.judge(error)
             self._mine.clear()
+            self.is_member = False
             close_aside(self._consumer)
             self._consumer = self._join()
         elif error is not None:
@@ -143,10 +145,16 @@ class Membership:
     def _assigned(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         if consumer is not self._consumer:
             return
+        self.is_member = True
         consumer.incremental_assign(places)
         if places:
             consumer.pause(places)
         self._mine |= {place.partition for place in places}
+
+    def _lost(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        if consumer is self._consumer:
+            self.is_member = False
+        self._revoked(consumer, places)
 
     def _revoked(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         if consumer is self._consumer:

@@ -24,6 +24,7 @@ from engine.errors import LimitExceededError, NonRetryableError
 from engine.model.commands import ActivityResult, CompleteActivity, FailActivity
 from engine.model.effects import RunActivity
 from engine.model.failure import Failure, Payload, failure_of
+from engine.node.activity_measures import ActivityMeasures
 from engine.node.isolation import IsolatedRunner, check_portable
 from engine.node.threads import ActivityThreads
 from engine.partition.ports import Append
@@ -50,12 +51,11 @@ class ActivityPool:
         until another owner makes it again, so this process had better end.
         """
         self.started = 0
-        self.finished = 0
+        self.measures = ActivityMeasures(registry.activities)
         self._registry = registry
         self._append = append
         self._on_failure = on_failure
         self._threads = ActivityThreads(self._serve, threads_max)
-        self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[Payload | Failure | None]] = set()
         self._is_closed = False
@@ -72,6 +72,7 @@ class ActivityPool:
         if self._is_closed:
             return
         self.started += 1
+        self.measures.asked(call)
         kind = self._kinds.get(call.name, "unknown")
         if is_isolated and kind != "unknown":
             self._isolated.run(self._registry.activities[call.name], call, partition)
@@ -85,6 +86,16 @@ class ActivityPool:
             known = ", ".join(sorted(self._registry.activities)[:20]) or "none"
             text = f"expected a registered activity, but {call.name!r} is not one of: {known}"
             self._finish(call, partition, failure_of("ActivityNotRegisteredError", text))
+
+    @property
+    def finished(self) -> int:
+        """Attempts ended."""
+        return self.measures.finished_count
+
+    @property
+    def under_way(self) -> int:
+        """Attempts asked for and not ended."""
+        return self.started - self.finished
 
     @property
     def waiting(self) -> int:
@@ -110,12 +121,11 @@ class ActivityPool:
     # --- threads ---
 
     def _serve(self, call: RunActivity, partition: int) -> None:
+        self.measures.began(call)
         self._finish(call, partition, run_attempt(self._registry.activities[call.name], call))
 
     def _finish(self, call: RunActivity, partition: int, outcome: Payload | Failure | None) -> None:
-        # Several threads count: a change lost for want of a lock would never be made good.
-        with self._lock:
-            self.finished += 1
+        self.measures.finished(call, has_failed=isinstance(outcome, Failure))
         if self._is_closed:
             return
         value = avro.encode_command(result_of(call, outcome))

@@ -56,6 +56,8 @@ class OwnerLoop:
         self.damaged: dict[int, str] = {}
         self.claims = 0
         self.losses = 0
+        # What is assigned and not live yet, and since when.
+        self.claiming_since_ms: dict[int, int] = {}
         self.beat_at_ms = clock.monotonic_ms()
         self._log = log_port
         self._open_store = open_store
@@ -124,6 +126,8 @@ class OwnerLoop:
         for partition in ours:
             if partition not in self.owners and partition not in self._opening:
                 self._begin_claim(partition)
+        for partition in [each for each in self.claiming_since_ms if each not in ours]:
+            del self.claiming_since_ms[partition]
         for partition, owner in self.owners.items():
             if partition not in ours and owner.status is not OwnerStatus.STOPPING:
                 owner.stop()
@@ -131,6 +135,7 @@ class OwnerLoop:
     def _begin_claim(self, partition: int) -> None:
         if self._is_stopping or partition in self.damaged:
             return
+        self.claiming_since_ms.setdefault(partition, self._clock.monotonic_ms())
         if self._clock.monotonic_ms() < self._not_before_ms.get(partition, 0):
             return
         thread = threading.Thread(
@@ -171,22 +176,29 @@ class OwnerLoop:
                 self._claim_failed(opened.partition, opened.error)
                 continue
             log.info(
-                "partition %d restored: %d records, %.2f s", opened.partition, opened.records, opened.seconds
+                "partition %d restored: %d records, %.2f s",
+                opened.partition,
+                opened.records,
+                opened.seconds,
+                extra={"partition": opened.partition, "offset": opened.owner.turns.next_offset},
             )
             self._damage_found.pop(opened.partition, None)
+            self._context.measures.restored(opened.seconds, opened.records)
             self.owners[opened.partition] = opened.owner
             opened.owner.start()
 
     def _claim_failed(self, partition: int, error: BaseException | None) -> None:
         if self._is_damage(partition, error):
-            log.critical("partition %d can't be owned: %s", partition, error)
+            log.critical("partition %d can't be owned: %s", partition, error, extra={"partition": partition})
             self.damaged[partition] = str(error)
             return
         # A full disk, a lost right, a directory that is open elsewhere: all may be mended while we live.
         if not isinstance(error, EngineError | OSError):
             raise error or AssertionError("a claim without an outcome")
         wait = self._back_off(partition)
-        log.warning("partition %d not claimed, again in %d ms: %s", partition, wait, error)
+        self._context.measures.claim_failures += 1
+        text = "partition %d not claimed, again in %d ms: %s"
+        log.warning(text, partition, wait, error, extra={"partition": partition})
 
     def _is_damage(self, partition: int, error: BaseException | None) -> bool:
         """Whether claim after claim has found the log damaged.
@@ -274,7 +286,7 @@ class OwnerLoop:
         """Stops one partition loudly and for good; raises where nobody knows which."""
         if partition is None:
             raise fault
-        log.critical("partition %d can't be owned: %s", partition, fault)
+        log.critical("partition %d can't be owned: %s", partition, fault, extra={"partition": partition})
         self.damaged[partition] = str(fault)
         owner = self.owners.pop(partition, None)
         if owner is not None:
@@ -287,12 +299,13 @@ class OwnerLoop:
         self._drive(owner, partial(owner.on_commit_result, result, time.time_ns() // 1_000_000))
         if owner.status is OwnerStatus.LIVE:
             self._failures.pop(claim.partition, None)
+            self.claiming_since_ms.pop(claim.partition, None)
 
     def _bury(self) -> None:
         for partition, owner in list(self.owners.items()):
             if owner.status is OwnerStatus.CLOSED:
                 del self.owners[partition]
-                log.info("partition %d released", partition)
+                log.info("partition %d released", partition, extra=_where(owner))
             elif owner.status is OwnerStatus.LOST:
                 self._bury_lost(partition, owner)
 
@@ -307,9 +320,17 @@ class OwnerLoop:
             partition,
             owner.lost_reason,
             f"again in {wait} ms" if is_member else "not ours",
+            extra=_where(owner),
         )
+        # "fenced", "doubt", "cache" or "inbox": what stands before the colon.
+        self._context.measures.losses[owner.lost_reason.partition(":")[0]] += 1
+        self._context.measures.reclaims += is_member
         owner.abandon()
         del self.owners[partition]
+
+
+def _where(owner: Owner) -> dict[str, int]:
+    return {"partition": owner.claim.partition, "offset": owner.turns.next_offset}
 
 
 def _waiting_since(owner: Owner) -> int:

@@ -18,9 +18,11 @@ from confluent_kafka import KafkaException
 
 from engine.errors import ConfigurationError, EngineError, LogUnavailableFault
 from engine.kafka.errors import fault_of
+from engine.kafka.lags import KafkaLags
 from engine.kafka.log import KafkaLog
 from engine.kafka.settings import KafkaSettings, refusal_of
 from engine.kafka.source import KafkaCommandSource
+from engine.node.endpoint import Endpoint
 from engine.node.loading import load_app
 from engine.node.state import Slot
 from engine.node.supervisor import CONFIGURATION_EXIT
@@ -99,11 +101,14 @@ def run_process(assignment: Assignment, slot: Slot, beside: Beside = _alone) -> 
         sys.setswitchinterval(assignment.settings.switch_interval_ms / 1000)
         registry = load_app(assignment.app).registry
         registry.app_id = assignment.settings.app
+        endpoint = _open_endpoint(assignment.settings, slot)
         ports = _open_when_reachable(assignment, slot, stop)
         if ports is None:
             return 0
         worker = Worker(registry, ports, assignment.settings.worker())
         stop.watch(worker)
+        if endpoint is not None:
+            endpoint.show(worker, assignment.settings.app, assignment.settings.namespace)
         with beside(stop):
             worker.run(on_ready=lambda: log.info("worker ready", extra=_whereabouts(worker, slot)))
     except ConfigurationError as error:
@@ -139,7 +144,16 @@ def open_ports(settings: KafkaSettings, slot: Slot) -> WorkerPorts:
     except BaseException:
         kafka_log.close()
         raise
-    return WorkerPorts(log=kafka_log, source=source, open_store=open_partition)
+    return WorkerPorts(log=kafka_log, source=source, open_store=open_partition, lags=KafkaLags(settings))
+
+
+def _open_endpoint(settings: Settings, slot: Slot) -> Endpoint | None:
+    """Before there is a worker, for one that waits for its Kafka lives. Raises ConfigurationError."""
+    if not settings.metrics_port:
+        return None
+    endpoint = Endpoint(settings.metrics_host, settings.metrics_port + slot.number)
+    log.info("metrics are served", extra={"slot": slot.number, "port": endpoint.port})
+    return endpoint
 
 
 def _open_when_reachable(assignment: Assignment, slot: Slot, stop: StopRequest) -> WorkerPorts | None:

@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -16,11 +17,13 @@ from engine.core.registry import Registry
 from engine.node.activities import ActivityPool
 from engine.node.build import build_of
 from engine.node.loop import OwnerLoop, StoreOpener, SystemClock
+from engine.node.telling import tell
 from engine.node.warnings import Warnings
 from engine.partition.careful import Exam
 from engine.partition.context import OwnerContext, OwnerSettings
 from engine.partition.ingress import Ingress
-from engine.partition.ports import CommandSource, Log
+from engine.partition.measures import Measures
+from engine.partition.ports import CommandSource, LagSource, Log
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +39,11 @@ LOOK_MS_MAX = 2_000
 
 class ClosableLog(Log, Protocol):
     """A log that a worker opened and must close."""
+
+    @property
+    def is_member(self) -> bool:
+        """Whether its group counts on it. Any thread."""
+        ...
 
     def close(self) -> None:
         """Leaves the group and lets go of everything."""
@@ -59,37 +67,43 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerPorts(msgspec.Struct, frozen=True, kw_only=True):
-    """The outside of a worker: Kafka or the embedded log, and where the cache is."""
+    """The outside of a worker: Kafka or the embedded log; where the cache is; who reads the lags."""
 
     log: ClosableLog
     source: ClosableSource
     open_store: StoreOpener
+    lags: LagSource | None = None
 
 
 class Worker:
     """Runs in the calling thread until `stop` is called from another, or from a signal handler."""
 
     def __init__(self, registry: Registry, ports: WorkerPorts, settings: WorkerSettings) -> None:
-        self._ports = ports
-        self._settings = settings
+        self.ports = ports
+        self.settings = settings
         self._stopping = threading.Event()
         self._failure: BaseException | None = None
         self.pool = ActivityPool(registry, ports.log.append, settings.activity_threads_max, self._fail)
-        clock = SystemClock()
+        self.clock = clock = SystemClock()
+        self.measures = Measures(time.perf_counter_ns, registry.workflows)
+        # For how long the watchdog has not seen the owners' thread move.
+        self.stood_ms = 0
         self._exam = Exam()
         if not settings.owner.build:
             owner = msgspec.structs.replace(settings.owner, build=build_of(registry))
             settings = msgspec.structs.replace(settings, owner=owner)
+        self.build = settings.owner.build
         self._context = context = OwnerContext(
             registry=registry,
             settings=settings.owner,
             run_activity=self.pool.run,
             begin_activities=self.pool.wake,
             exam=self._exam,
+            measures=self.measures,
+            notify=tell,
             warn=Warnings().tell,
         )
         self.loop = OwnerLoop(ports.log, ports.open_store, context, clock)
-        self._clock = clock
         self._appender = ports.log.appender()
         self._ingress_turn = threading.Lock()
         self._is_ingress_open = True
@@ -114,7 +128,7 @@ class Worker:
             ingress.join(2)
             self.loop.stop(STOP_SECONDS)
             self.pool.close()
-            self._ports.log.close()
+            self.ports.log.close()
         if self._failure is not None:
             raise self._failure
 
@@ -122,9 +136,33 @@ class Worker:
         """Asks the worker to stop. Returns at once."""
         self._stopping.set()
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopping.is_set()
+
+    @property
+    def is_member(self) -> bool:
+        """Whether the group counts on it. Any thread."""
+        return self.ports.log.is_member
+
+    def commands_partitions(self) -> list[int]:
+        """See `Sampled`."""
+        return sorted(self.ports.source.assignment())
+
+    def inbox_positions(self) -> dict[int, int]:
+        """See `Sampled`."""
+        owners = list(self.loop.owners.items())
+        return {number: owner.turns.next_offset for number, owner in owners}
+
+    def cache_bytes(self) -> dict[int, int]:
+        """See `Sampled`."""
+        owners = list(self.loop.owners.items())
+        return {number: owner.store.size_bytes() for number, owner in owners}
+
     def _progress(self, partition: int) -> tuple[int | None, bool]:
         here = self.loop.next_offset(partition)
-        return (here, True) if here is not None else (self._ports.log.progress(partition), False)
+        return (here, True) if here is not None else (self.ports.log.progress(partition), False)
 
     def _run_owners(self, on_ready: Callable[[], None] | None) -> None:
         is_ready = False
@@ -155,7 +193,7 @@ class Worker:
             with self._ingress_turn:
                 self._is_ingress_open = False
                 self._appender.close()
-                self._ports.source.close()
+                self.ports.source.close()
 
     @property
     def _is_fed_by_owners(self) -> bool:
@@ -164,7 +202,7 @@ class Worker:
         It does while it is busy: two threads that never rest only get in each other's way, for every report
         of an append takes the interpreter's lock anew. While user code holds it up others must not wait.
         """
-        beat_ms = self._clock.monotonic_ms() - self.loop.beat_at_ms
+        beat_ms = self.clock.monotonic_ms() - self.loop.beat_at_ms
         return self._context.pace.is_busy and beat_ms < OWNERS_LATE_MS
 
     def _guard(self, work: Callable[[], None]) -> None:
@@ -184,18 +222,17 @@ class Worker:
 
         The next life can tell which record it was.
         """
-        seen, stood_ms, looked_at_ms = (0, 0), 0, self._clock.monotonic_ms()
+        seen, looked_at_ms = (0, 0), self.clock.monotonic_ms()
         while not self._stopping.wait(WATCHDOG_SECONDS):
-            now_ms = self._clock.monotonic_ms()
+            now_ms = self.clock.monotonic_ms()
             # Where we did not look in time either, the process was stopped, or the whole machine slept.
-            stood_ms += min(now_ms - looked_at_ms, LOOK_MS_MAX)
+            self.stood_ms += min(now_ms - looked_at_ms, LOOK_MS_MAX)
             looked_at_ms = now_ms
             # Passes and turns: many honest turns may share one pass, and one turn is what must not take long.
             now = (self.loop.beat_at_ms, self._exam.turns)
             if now != seen:
-                seen, stood_ms = now, 0
-            if stood_ms > self._settings.turn_seconds_max * 1000:
-                log.critical(
-                    "the owners' thread stood still for %d ms: workflow code must not block", stood_ms
-                )
+                seen, self.stood_ms = now, 0
+            if self.stood_ms > self.settings.turn_seconds_max * 1000:
+                text = "the owners' thread stood still for %d ms: workflow code must not block"
+                log.critical(text, self.stood_ms)
                 os._exit(70)

@@ -7,6 +7,7 @@ import msgspec
 from engine.model.checkpoint import PurgeProgress
 from engine.model.state import RunStub
 from engine.partition import keys
+from engine.partition.notices import Notice
 from engine.partition.outbox import OutMessage
 from engine.partition.ports import DeadLetter, Record
 
@@ -42,6 +43,8 @@ class Batch:
         self.dead_letters: list[DeadLetter] = []
         self.touched: set[str] = set()
         self.is_urgent = False
+        self.sealed_ns = 0
+        self.notices: list[Notice] = []
         self.out_upto: dict[int, int] = {}
         self._events: dict[RunKey, list[tuple[int, bytes]]] = {}
         self._finished: dict[RunKey, RunStub] = {}

@@ -7,6 +7,8 @@ import msgspec
 from engine.core.registry import Registry
 from engine.model.effects import RunActivity, Warn
 from engine.partition.careful import Exam
+from engine.partition.measures import Measures
+from engine.partition.notices import Notice
 from engine.partition.pace import Pace
 
 
@@ -31,7 +33,8 @@ class OwnerContext(msgspec.Struct, frozen=True, kw_only=True):
     """What the owners of a process share.
 
     The app's code; where activities go (call, partition, whether isolated), and what is told when a pass has
-    asked for all of its own; who is on trial; whom warnings are told; and the pace.
+    asked for all of its own; who is on trial; whom warnings are told; the pace; what they
+    count; and who is told what was committed that an operator should hear of.
     """
 
     registry: Registry
@@ -41,3 +44,5 @@ class OwnerContext(msgspec.Struct, frozen=True, kw_only=True):
     exam: Exam
     warn: Callable[[Warn], None] = lambda _: None
     pace: Pace = msgspec.field(default_factory=Pace)
+    measures: Measures = msgspec.field(default_factory=Measures)
+    notify: Callable[[list[Notice]], None] = lambda _: None

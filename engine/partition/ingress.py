@@ -132,7 +132,7 @@ class Ingress:
     @property
     def held(self) -> int:
         """Records read and held back by a gate."""
-        return sum(len(each.held) for each in self._ours.values())
+        return sum(len(each.held) for each in list(self._ours.values()))
 
     def _take_assignment(self) -> None:
         assignment = self._source.assignment()

@@ -105,6 +105,11 @@ class Outbox:
         """Whether `take_settled` would return anything."""
         return bool(self._settled)
 
+    @property
+    def unacknowledged(self) -> int:
+        """Messages on record, or about to be, that are not known to have arrived. Any thread."""
+        return sum(channel.assigned - channel.acknowledged for channel in list(self._channels.values()))
+
     def marks(self) -> tuple[OutMark, ...]:
         """For the checkpoint."""
         return tuple(

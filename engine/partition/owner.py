@@ -61,7 +61,7 @@ class Owner:
         self.lost_reason = ""
         self.turns: Turns = None  # type: ignore[assignment]  # set by open(), before anything else
         self._log = log
-        self._store = store
+        self.store = store
         self._clock = clock
         self._context = context
         self._settings = context.settings
@@ -85,14 +85,14 @@ class Owner:
     def open(self, wall_clock_ms: int) -> Restored:
         """Restores. May take long and may run in any thread, before anything else is called."""
         claim, log = self.claim, self._log
-        restored = restore(log, claim, self._store, wall_clock_ms)
+        restored = restore(log, claim, self.store, wall_clock_ms)
         verify(claim, log, restored.checkpoint)
         last = self._care.corrected(restored.checkpoint)
         self._checkpoint = first_checkpoint(last, log.identity, self._settings)
         outbox = Outbox(log.identity.inbox_topic_id, claim.partition, restored.checkpoint)
         for target, message in unsent(restored.messages):
             outbox.restore(target, message)
-        seats = Seats(self._store, self._context.registry, self._settings.live_executions_max)
+        seats = Seats(self.store, self._context.registry, self._settings.live_executions_max)
         seats.adopt(restored.states)
         self.turns = Turns(claim.partition, log.identity, seats, outbox, self._context)
         self.turns.begin(restored.checkpoint)
@@ -125,6 +125,12 @@ class Owner:
         return 1 << 62 if since_ms is None else since_ms
 
     @property
+    def oldest_uncommitted_ms(self) -> int | None:
+        """Since when something waits for the end of a commit. Any thread."""
+        in_flight = self._in_flight
+        return (self._batch if in_flight is None else in_flight[0]).started_at_ms
+
+    @property
     def backlog(self) -> int:
         """Records taken from the log and not processed."""
         return len(self._backlog)
@@ -155,7 +161,7 @@ class Owner:
         turns, batch = self.turns, self._batch
         if batch.started_at_ms is None:
             batch.started_at_ms = self._clock.monotonic_ms()
-        turns.prefetch(records)
+        turns.expect(records, self._clock.monotonic_ms())
         for number, record in enumerate(records):
             if batch.size >= self._settings.uncommitted_bytes_max:
                 # What one transaction carries has a bound too; the rest waits for the next.
@@ -172,6 +178,7 @@ class Owner:
             if self.status is OwnerStatus.CATCHING_UP and turns.next_offset >= self._catch_up_end:
                 self._go_live()
         turns.clock.saw(records[-1].timestamp_ms, self._clock.monotonic_ms())
+        self._context.measures.turns_end(turns.counters)
 
     def _go_live(self) -> None:
         self.status = OwnerStatus.LIVE
@@ -286,6 +293,7 @@ class Owner:
             self._batch.started_at_ms = self._clock.monotonic_ms()
         self._encoded = avro.encode_checkpoint(checkpoint)
         self._context.pace.commits(self._clock.monotonic_ms())
+        batch.sealed_ns = self._context.measures.now_ns()
         commit = Commit(records=batch.records, checkpoint=self._encoded, dead_letters=batch.dead_letters)
         self._log.begin_commit(self.claim, commit)
 
@@ -294,6 +302,7 @@ class Owner:
         assert self._in_flight is not None, "a commit result without a commit"
         batch, checkpoint = self._in_flight
         self._in_flight = None
+        self._context.measures.commit_ended(batch, result)
         if not isinstance(result, Committed):
             self.status = OwnerStatus.LOST
             self.lost_reason = f"{'doubt' if isinstance(result, Doubt) else 'fenced'}: {result.detail}"
@@ -309,12 +318,14 @@ class Owner:
             written_at_ms=wall_clock_ms,
             checkpoint=self._encoded,
         )
-        self._store.write(puts, deletes, position)
+        self.store.write(puts, deletes, position)
         self._checkpoint = checkpoint
         self._is_suspect = False
         if checkpoint.offset >= checkpoint.trying_offset:
             self._care.survived()
         self.turns.committed(batch)
+        if batch.notices:
+            self._context.notify(batch.notices)
         self._after_commit(batch, checkpoint, now_ms)
 
     def _after_commit(self, batch: Batch, checkpoint: Checkpoint, now_ms: int) -> None:
@@ -386,4 +397,4 @@ class Owner:
         if self.turns is not None:
             self.turns.close()
         self._log.release(self.claim)
-        self._store.close()
+        self.store.close()

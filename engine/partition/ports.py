@@ -5,7 +5,7 @@ the simulator. Nothing above this line knows which it has. All methods are calle
 except `Log.append`, which activity threads call too.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -239,6 +239,32 @@ class CommandSource(Protocol):
         ...
 
 
+class CommandsEnd(msgspec.Struct, frozen=True):
+    """One partition of `commands`: how far the group of ingresses is, can be, and could be.
+
+    Between `stable` and `end` stands a transaction that its producer has left open.
+    """
+
+    done: int
+    stable: int
+    end: int
+
+
+class Ends(msgspec.Struct, frozen=True):
+    """What was found."""
+
+    commands: dict[int, CommandsEnd]
+    inbox: dict[int, int]
+
+
+class LagSource(Protocol):
+    """Who reads it. One thread."""
+
+    def read(self, commands: Iterable[int], inbox: Iterable[int]) -> Ends:
+        """The ends of these partitions. Raises EngineError."""
+        ...
+
+
 class Store(Protocol):
     """The cache of one partition.
 
@@ -268,6 +294,10 @@ class Store(Protocol):
 
     def wipe(self) -> None:
         """Empties it."""
+        ...
+
+    def size_bytes(self) -> int:
+        """How much room it takes, about. Any thread."""
         ...
 
     def close(self) -> None:

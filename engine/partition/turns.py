@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from engine.codec import avro
-from engine.codec.topics import IngressSource, partition_of
+from engine.codec.topics import partition_of
 from engine.core.apply import account, key_digest
 from engine.core.consequences import open_effects
 from engine.core.decide import Seat
@@ -18,6 +18,7 @@ from engine.core.turn import (
     STALL_NONDETERMINISM,
     Moment,
     Turn,
+    deferred_inputs,
     needs_execution,
     quarantine,
     replay,
@@ -28,14 +29,15 @@ from engine.errors import NonDeterminismError
 from engine.model import commands as cm
 from engine.model import effects as ef
 from engine.model.checkpoint import Checkpoint, PurgeProgress
-from engine.model.events import InputDeferred, InstanceStalled, Recorded
+from engine.model.events import InstanceStalled
 from engine.model.ids import run_id_of_continuation, run_id_of_start
-from engine.model.state import stub_of
+from engine.model.state import InstanceState, stub_of
 from engine.partition.batch import Batch, KeyCount, digest_of_record
 from engine.partition.context import OwnerContext
 from engine.partition.marks import Marks, Verdict, source_of
+from engine.partition.notices import Notice, Stalls, dead_letter
 from engine.partition.outbox import Outbox
-from engine.partition.ports import Append, DeadLetter, Identity, Record
+from engine.partition.ports import Append, Identity, Record
 from engine.partition.seats import Seats
 from engine.partition.timers import BrokerClock, Timers, is_wanted
 
@@ -44,19 +46,6 @@ _SILENT = frozenset({ef.Reason.UNKNOWN_CALL, ef.Reason.SUPERSEDED})
 _RESULTS = frozenset({cm.CompleteActivity, cm.FailActivity})
 _STARTS = (cm.StartInstance, cm.StartChild)
 PURGES_MAX = 500
-
-
-class Counters(msgspec.Struct):
-    """What an owner has done since its claim."""
-
-    turns: int = 0
-    events: int = 0
-    duplicates: int = 0
-    gaps: int = 0
-    orphans: int = 0
-    dead_letters: int = 0
-    stalls: int = 0
-    timers_fired: int = 0
 
 
 class Turns:
@@ -70,7 +59,13 @@ class Turns:
         self.outbox = outbox
         self.timers = Timers()
         self.clock = BrokerClock()
-        self.counters = Counters()
+        self.measures = context.measures
+        self.counters = context.measures.partition(partition)
+        self._operations = context.measures.operations
+        self.stalls = Stalls()
+        self._stall_reasons = self.stalls.reasons
+        # The broker's time as these turns begin, as far as it is known.
+        self.broker_now_ms = 0
         self.next_offset = 0
         self.purges: list[PurgeProgress] = []
         self._identity = identity
@@ -93,11 +88,16 @@ class Turns:
             self.next_offset = checkpoint.offset + 1
             self.purges = list(checkpoint.purges)
             self._keys = KeyCount(checkpoint.key_count, int.from_bytes(checkpoint.key_sum, "big"))
+        for seat in self.seats:
+            self.stalls.mind(seat)
 
     # --- one record ---
 
-    def prefetch(self, records: list[Record]) -> None:
-        """Fetches what these records will need from the store, in one go."""
+    def expect(self, records: list[Record], monotonic_ms: int) -> None:
+        """Prepares for these records: fetches what they will need from the store, in one go."""
+        first_ms = records[0].timestamp_ms
+        self.broker_now_ms = self.clock.now_ms(monotonic_ms) or first_ms
+        self.measures.turns_begin(self.counters, self.broker_now_ms - first_ms)
         self.seats.prefetch(record.key.decode("utf-8", "replace") for record in records)
 
     def take(self, record: Record, batch: Batch) -> None:
@@ -128,16 +128,21 @@ class Turns:
         self._collect(turn, batch)
         if turn.rejected is not None:
             self._refused(batch, record, command, turn.rejected)
+        counts = self._operations.get(type(command))
+        if counts is not None:
+            counts[turn.rejected is not None] += 1
 
     def _turn(self, command: cm.Command, record: Record) -> Turn:
         seat = self.seats.seat(command.instance_id)
         if needs_execution(seat, command):
+            self.counters.replays += 1
             self.seats.replay(seat)
         return take_turn(seat, command, self._moment(record, command), self._registry)
 
     def _moment(self, record: Record, command: cm.Command) -> Moment:
         new_run_id = ""
         if isinstance(command, _STARTS):
+            self.measures.started(command.workflow, self.broker_now_ms - record.timestamp_ms)
             new_run_id = run_id_of_start(
                 self._identity.inbox_topic_id, self.partition, record.offset, record.timestamp_ms
             )
@@ -155,6 +160,9 @@ class Turns:
         self._collect_events(turn, batch, past_sums)
         if state is not None and state.is_finished and turn.recorded:
             batch.finish_run(stub_of(state))
+            self.measures.run_ended(state)
+        if self._stall_reasons or (state is not None and state.stall is not None):
+            self.stalls.mind(seat)
         for effect in turn.effects:
             _COLLECTORS[type(effect)](self, effect, batch, past_sums)
         if turn.recorded or turn.is_purged:
@@ -179,8 +187,20 @@ class Turns:
                 account(state, len(value), digest)
             else:
                 past_sums[run_id] = past_sums.get(run_id, 0) + digest
-            if type(recorded.event) is InstanceStalled:
-                self.counters.stalls += 1
+            if type(recorded.event) is InstanceStalled and state is not None:
+                self._stalled(batch, state, recorded.event.reason)
+
+    def _stalled(self, batch: Batch, state: InstanceState, reason: str) -> None:
+        self.measures.stalled(state.workflow, reason)
+        notice = Notice(
+            what="instance stalled",
+            reason=reason,
+            instance_id=state.instance_id,
+            run_id=state.run_id,
+            partition=self.partition,
+            offset=self.next_offset - 1,
+        )
+        batch.notices.append(notice)
 
     # --- effects ---
 
@@ -236,24 +256,10 @@ class Turns:
     def _dead_letter(
         self, batch: Batch, record: Record, rejected: ef.Rejected, command: cm.Command | None
     ) -> None:
-        self.counters.dead_letters += 1
-        source = source_of(record)
-        if isinstance(source, IngressSource):
-            place = (b"commands", source.partition, source.offset)
-        else:
-            place = (b"inbox", self.partition, record.offset)
-        key, value = record.key, record.value or b""
-        if isinstance(command, cm.RefuseRecord):
-            key, value = command.key or b"", command.value or b""
-        headers = (
-            ("source.topic", place[0]),
-            ("source.partition", str(place[1]).encode()),
-            ("source.offset", str(place[2]).encode()),
-            ("reason", rejected.reason.value.encode()),
-            ("detail", rejected.detail.encode("utf-8", "replace")),
-            ("refused_at_ms", str(record.timestamp_ms).encode()),
-        )
-        batch.dead_letters.append(DeadLetter(key, value, headers))
+        self.measures.dead_letters[rejected.reason.value] += 1
+        letter, notice = dead_letter(self.partition, record, rejected, command)
+        batch.dead_letters.append(letter)
+        batch.notices.append(notice)
 
     # --- commits ---
 
@@ -313,6 +319,7 @@ class Turns:
             if seat.state is None or not is_wanted(seat.state, timer):
                 continue
             self.counters.timers_fired += 1
+            self.measures.timer_late_ms.observe(max(0, broker_now_ms - timer.due_at_ms))
             command = cm.FireTimer(
                 instance_id=timer.instance_id,
                 run_id=timer.run_id,
@@ -360,7 +367,7 @@ class Turns:
             return
         moment = Moment(offset=offset, timestamp_ms=state.last_event_at_ms, new_run_id="", record=b"")
         self._collect(unstall(seat, moment, self._registry), batch)
-        for number, value in enumerate(_deferred(history)):
+        for number, value in enumerate(deferred_inputs(history)):
             record = Record(self.partition, offset, moment.timestamp_ms, seat.instance_id.encode(), value)
             command = avro.decode_command(value)
             new_run_id = run_id_of_continuation(f"{state.run_id}.{number}")
@@ -373,16 +380,6 @@ class Turns:
     def close(self) -> None:
         """Lets every generator end."""
         self.seats.close()
-
-
-def _deferred(history: list[Recorded]) -> list[bytes]:
-    records: list[bytes] = []
-    for recorded in history:
-        if type(recorded.event) is InstanceStalled:
-            records = []
-        elif type(recorded.event) is InputDeferred:
-            records.append(recorded.event.record)
-    return records
 
 
 _COLLECTORS: dict[type, Callable[[Turns, object, Batch, dict[str, int]], None]] = {

@@ -5,7 +5,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from engine.errors import ConfigurationError
@@ -60,6 +60,16 @@ def in_use(directory: Path) -> ConfigurationError:
         f"expected to be the only one to open the store {directory}, but it is open already; "
         "give every process its own data directory"
     )
+
+
+def size_bytes(directory: Path) -> int:
+    """What the files directly in it take. Counts what it can: they come and go."""
+    total = 0
+    with suppress(FileNotFoundError):
+        for entry in directory.iterdir():
+            with suppress(FileNotFoundError):
+                total += entry.lstat().st_size
+    return total
 
 
 def empty(directory: Path) -> None:

@@ -51,5 +51,9 @@ class MemoryStore:
         self._keys.clear()
         self._position = None
 
+    def size_bytes(self) -> int:
+        """What keys and values take."""
+        return sum(len(key) + len(value) for key, value in list(self._values.items()))
+
     def close(self) -> None:
         """Nothing to let go of."""

@@ -137,6 +137,10 @@ class RocksStore:
         self._start()
         self._position = None
 
+    def size_bytes(self) -> int:
+        """What its files take. Any thread, also while files come and go."""
+        return directories.size_bytes(self._directory)
+
     def close(self) -> None:
         """Writes to disk what is only in memory, and lets go of the files. May be called twice."""
         if self._is_closed:

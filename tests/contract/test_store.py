@@ -38,6 +38,11 @@ def test_a_new_store_has_neither_position_nor_keys(store: Store) -> None:
     assert list(store.scan(b"")) == []
 
 
+def test_it_takes_room_when_it_holds_something(store: Store) -> None:
+    store.write([(b"a", b"1" * 100)], [], position(1))
+    assert store.size_bytes() > 0
+
+
 def test_what_was_written_is_read_in_the_order_it_was_asked_for(store: Store) -> None:
     store.write([(b"a", b"1"), (b"b", b""), (b"c", b"3")], [], position(1))
 
