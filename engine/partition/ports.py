@@ -170,9 +170,11 @@ class Log(Protocol):
         ...
 
     def append(self, record: Append, on_done: Callable[[Appended], None] | None = None) -> None:
-        """Appends to the inbox, durably, in order per partition and caller.
+        """Appends to the inbox, durably.
 
-        Without `on_done` it is retried without limit. With it, the outcome is told by `commit_results`, once.
+        Without `on_done` it is retried without limit, and may be overtaken by later ones: results and timers
+        have no order among each other. With it they are in order per partition and caller, and the outcome is
+        told by `commit_results`, once.
         """
         ...
 

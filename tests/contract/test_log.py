@@ -63,7 +63,7 @@ def test_an_append_without_callback_arrives_too_and_empty_values_stay_empty(owne
     owner.log.append(Append(0, b"key", b""))
     owner.log.append(Append(0, b"key", b"\0\xff", (("h", b""), ("h", b"\0"), ("ü", b"2"))))
 
-    first, second = owner.poll_records(2)
+    first, second = sorted(owner.poll_records(2), key=lambda record: record.value)
     assert (first.key, first.value, first.headers) == (b"key", b"", ())
     assert (second.value, second.headers) == (b"\0\xff", (("h", b""), ("h", b"\0"), ("ü", b"2")))
 
@@ -131,7 +131,20 @@ def test_following_into_appends_of_other_threads_misses_none_and_repeats_none(ow
     assert offsets == sorted(set(offsets))
     for index in range(senders):
         of_one = [record.value for record in polled if record.key == b"sender%d" % index]
-        assert of_one == [b"%d" % number for number in range(each)]
+        # In any order: nobody waits for their outcome, so one may go at once and another join a batch.
+        assert sorted(of_one, key=int) == [b"%d" % number for number in range(each)]
+
+
+def test_appends_whose_outcome_is_told_keep_the_order_of_their_caller(owner: Driver) -> None:
+    claim = owner.claim(0)
+    owner.log.follow(claim, claim.inbox_end)
+    outcomes: list[Appended] = []
+    for number in range(300):
+        owner.log.append(append_of(0, number), outcomes.append)
+    polled = owner.poll_records(300)
+    owner.wait_until(lambda: len(outcomes) == 300)
+    assert values_of(polled) == [b"%d" % number for number in range(300)]
+    assert [outcome.offset for outcome in outcomes] == [record.offset for record in polled]
 
 
 def test_callbacks_run_once_in_the_thread_that_takes_the_results(owner: Driver) -> None:
