@@ -58,3 +58,4 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     build: str = ""
     key_count: int = 0
     key_sum: bytes = b""
+    history_end: int = 0

@@ -1,4 +1,6 @@
-"""What a claim begins with: a checkpoint that agrees with the inbox, one life older. It changes nothing."""
+"""What a claim begins with: a checkpoint that agrees with both logs, one life older. It changes nothing."""
+
+from collections.abc import Sequence
 
 import msgspec
 
@@ -6,7 +8,7 @@ from engine.errors import LogDamagedFault
 from engine.model.checkpoint import Checkpoint
 from engine.partition.batch import digest_of_record
 from engine.partition.context import OwnerSettings
-from engine.partition.ports import Claim, Identity, Log
+from engine.partition.ports import Claim, CommitResult, Committed, Doubt, Identity, Log, Record
 
 
 def verify(claim: Claim, log: Log, checkpoint: Checkpoint | None) -> None:
@@ -23,8 +25,40 @@ def verify(claim: Claim, log: Log, checkpoint: Checkpoint | None) -> None:
     record = log.read_inbox(claim, checkpoint.offset)
     if record is None:
         raise damage(claim, f"the last processed inbox record, {checkpoint.offset}, is gone")
+    _compare(claim, checkpoint, record)
+
+
+def after_witness(claim: Claim, checkpoint: Checkpoint, records: Sequence[Record]) -> list[Record]:
+    """What follows the last processed inbox record. It must come first of all that is read.
+
+    Raises LogDamagedFault.
+    """
+    first, *others = records
+    if first.offset != checkpoint.offset:
+        raise damage(claim, f"inbox record {first.offset} comes first, not {checkpoint.offset}")
+    _compare(claim, checkpoint, first)
+    return others
+
+
+def _compare(claim: Claim, checkpoint: Checkpoint, record: Record) -> None:
     if (record.timestamp_ms, digest_of_record(record)) != (checkpoint.timestamp_ms, checkpoint.digest):
         raise damage(claim, f"the inbox record {checkpoint.offset} is not the one that was processed")
+
+
+def is_behind(checkpoint: Checkpoint, end: int) -> bool:
+    """Whether a commit that ends at `end` lies behind all that its owner knew to be in history.
+
+    One that doesn't stands where records were lost. A count doesn't tell if these were but tombstones.
+    """
+    return checkpoint.history_end + checkpoint.records <= end
+
+
+def why_lost(result: CommitResult, checkpoint: Checkpoint) -> str:
+    """What ends an owner at this answer to its commit."""
+    if isinstance(result, Committed):
+        # The next claim finds the same checkpoint there, and stops for good.
+        return f"a commit behind {checkpoint.history_end} in history ended at {result.history_position}"
+    return f"{'doubt' if isinstance(result, Doubt) else 'fenced'}: {result.detail}"
 
 
 def damage(claim: Claim, what: str) -> LogDamagedFault:

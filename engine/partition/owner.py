@@ -21,7 +21,7 @@ from engine.core.decide import Seat
 from engine.model.checkpoint import Checkpoint
 from engine.partition.batch import Batch
 from engine.partition.careful import LIVES_BEFORE_CARE, Care, poison_offset
-from engine.partition.claiming import damage, first_checkpoint, verify
+from engine.partition.claiming import after_witness, damage, first_checkpoint, is_behind, verify, why_lost
 from engine.partition.context import OwnerContext
 from engine.partition.outbox import Outbox, unsent
 from engine.partition.ports import (
@@ -30,7 +30,6 @@ from engine.partition.ports import (
     Commit,
     CommitResult,
     Committed,
-    Doubt,
     Log,
     Record,
     Store,
@@ -66,6 +65,7 @@ class Owner:
         self._context = context
         self._settings = context.settings
         self._batch = Batch(0)
+        self._history_end = claim.history_end
         self._in_flight: tuple[Batch, Checkpoint] | None = None
         self._backlog: deque[Record] = deque()
         self._catch_up_end = 0
@@ -74,6 +74,7 @@ class Owner:
         self._is_stop_asked = False
         self._is_last_commit_sent = False
         self._is_suspect = False
+        self._is_witness_due = False
         self._last_tick_ms = clock.monotonic_ms()
         self._encoded = b""
         self._care = Care(context.exam, claim.partition)
@@ -138,6 +139,9 @@ class Owner:
     def process(self, records: list[Record]) -> None:
         """Takes the turns of these inbox records, as far as the bound of uncommitted ones allows."""
         self._mind_standstill(self._clock.monotonic_ms())
+        if self._is_witness_due and records:
+            records = after_witness(self.claim, self._checkpoint, records)
+            self._is_witness_due = False
         if self._backlog or (records and self._care.applies_to(records[0].offset)):
             self._backlog.extend(records)
             records = []
@@ -286,7 +290,7 @@ class Owner:
         if self.status is OwnerStatus.STOPPING:
             self._is_last_commit_sent = True
             self._checkpoint = msgspec.structs.replace(self._checkpoint, lives=0)
-        checkpoint = turns.checkpoint(self._checkpoint, batch)
+        checkpoint = turns.checkpoint(self._checkpoint, batch, self._history_end)
         self._in_flight = (batch, checkpoint)
         self._batch = Batch(batch.number + 1)
         if turns.purges:
@@ -303,9 +307,9 @@ class Owner:
         batch, checkpoint = self._in_flight
         self._in_flight = None
         self._context.measures.commit_ended(batch, result)
-        if not isinstance(result, Committed):
+        if not isinstance(result, Committed) or not is_behind(checkpoint, result.history_position):
             self.status = OwnerStatus.LOST
-            self.lost_reason = f"{'doubt' if isinstance(result, Doubt) else 'fenced'}: {result.detail}"
+            self.lost_reason = why_lost(result, checkpoint)
             return
         now_ms = self._clock.monotonic_ms()
         self.turns.clock.saw_commit(result.timestamp_ms, now_ms)
@@ -319,6 +323,7 @@ class Owner:
             checkpoint=self._encoded,
         )
         self.store.write(puts, deletes, position)
+        self._history_end = result.history_position
         self._checkpoint = checkpoint
         self._is_suspect = False
         if checkpoint.offset >= checkpoint.trying_offset:
@@ -359,7 +364,9 @@ class Owner:
         bound = checkpoint.offset + 1 + checkpoint.uncommitted_records_max
         self._catch_up_end = min(bound, self.claim.inbox_end)
         self.status = OwnerStatus.CATCHING_UP
-        self._log.follow(self.claim, first)
+        # From the last processed record on: others may have come in its place since it was compared.
+        self._is_witness_due = checkpoint.offset >= 0
+        self._log.follow(self.claim, max(0, checkpoint.offset))
         if first >= self._catch_up_end:
             self._go_live()
         if self._is_stop_asked:

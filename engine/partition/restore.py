@@ -27,6 +27,7 @@ from engine.model.events import Recorded
 from engine.model.state import InstanceState, RunStub, stub_of
 from engine.partition import keys
 from engine.partition.batch import KeyCount, RunKey
+from engine.partition.claiming import damage, is_behind
 from engine.partition.ports import Claim, Log, Record, Store, StorePosition
 from engine.partition.torn import OUT_PREFIX, Torn, mend
 
@@ -109,6 +110,9 @@ class _Restore:
         """The whole restore."""
         start = self._start()
         end, checkpoint = self._last_checkpoint(start)
+        if checkpoint is not None and not is_behind(checkpoint, end):
+            what = f"what history held at {checkpoint.history_end} was gone when the next commit came"
+            raise damage(self._claim, what)
         for purge in checkpoint.purges if checkpoint is not None else ():
             self._going.add((purge.instance_id, purge.run_id))
             self._drop((purge.instance_id, purge.run_id))
@@ -152,19 +156,26 @@ class _Restore:
     def _last_checkpoint(self, start: int) -> tuple[int, Checkpoint | None]:
         """(offset behind the last checkpoint, that checkpoint), looked for from the end."""
         end, window = self._claim.history_end, TAIL_RECORDS
+        # The store's own checkpoint lies before its position, or else history has lost it.
+        floor = start - 1 if self._checkpoint and start > self._claim.history_start else start
         low = end
-        while low > start:
-            low = max(start, end - window)
+        while low > floor:
+            low = max(floor, end - window)
             found = None
             for record in self._records(low, end):
                 if record.key == CHECKPOINT_KEY and record.value is not None:
                     found = record
             if found is not None and found.value is not None:
+                if found.offset < start and found.value != self._checkpoint:
+                    break
                 self._checkpoint = found.value
                 return found.offset + 1, avro.decode_checkpoint(found.value)
             window *= 8
         if self._checkpoint:
-            return start, avro.decode_checkpoint(self._checkpoint)
+            message = (
+                f"the store of partition {self._claim.partition} knows of a commit that is not in history"
+            )
+            raise CacheCorruptFault(message)
         if (
             self._claim.history_start
             or self._claim.inbox_start

@@ -274,8 +274,8 @@ class Turns:
             self._keys.remove(message.digest)
             batch.drop_message(message)
 
-    def checkpoint(self, last: Checkpoint, batch: Batch) -> Checkpoint:
-        """What is true with this batch."""
+    def checkpoint(self, last: Checkpoint, batch: Batch, history_end: int) -> Checkpoint:
+        """What is true with this batch, whose records all come behind `history_end`."""
         record = self._last
         return msgspec.structs.replace(
             last,
@@ -290,6 +290,7 @@ class Turns:
             purges=tuple(self.purges),
             key_count=self._keys.count,
             key_sum=self._keys.total.to_bytes(8, "big"),
+            history_end=history_end,
         )
 
     def committed(self, batch: Batch) -> None:

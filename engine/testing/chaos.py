@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 
 from engine.codec.topics import CHECKPOINT_KEY
-from engine.testing.faults import DAMAGES, FENCING, INGRESS, KINDS, LIVE, Faults
+from engine.testing.faults import DAMAGES, INGRESS, KINDS, LIVE, Faults
 from engine.testing.machine import DRIFT_PER_MILLE_MAX, JUMP_MS_MAX
 from engine.testing.memory_broker import MemoryBroker
 from engine.testing.owner_process import OwnerProcess
@@ -173,10 +173,7 @@ class Chaos:
         topic = (self.broker.inbox if name == "inbox" else self.broker.history)[partition]
         self.broker.lose_tail(name, partition, self._rng.randint(1, TAIL_RECORDS_MAX))
         if name == "inbox" and checkpoint is not None and checkpoint.offset >= topic.end:
-            # A claim that has compared the record already, and follows the inbox only now, would not see that
-            # others came in its place: the price of comparing once. Every other owner must.
-            phases = {p.phase_of(partition) for p in self._world.processes if p is not None}
-            self.damaged_offset = -1 if FENCING in phases else checkpoint.offset
+            self.damaged_offset = checkpoint.offset
 
     def _damage(self, partition: int) -> None:
         self.damaged_partition = partition

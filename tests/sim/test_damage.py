@@ -4,12 +4,16 @@ import msgspec
 import pytest
 
 from engine.codec import avro
+from engine.codec.topics import CHECKPOINT_KEY
 from engine.errors import LogDamagedFault
+from engine.model.checkpoint import PurgeProgress
 from engine.partition.careful import Exam
 from engine.partition.context import OwnerContext, OwnerSettings
-from engine.partition.owner import Owner
-from engine.partition.ports import Identity
+from engine.partition.owner import Owner, OwnerStatus
+from engine.partition.ports import Append, Identity, Record
 from engine.store.memory import MemoryStore
+from engine.testing import checkers
+from engine.testing.chaos import Chaos
 from engine.testing.faults import Faults
 from engine.testing.machine import SimulatedClock
 from engine.testing.memory_log import MemoryLog
@@ -36,13 +40,29 @@ def busiest(world: World) -> int:
 
 
 def claim_anew(world: World, partition: int, store: MemoryStore) -> Owner:
-    log = MemoryLog(world.broker, "next", Faults("none", {}))
+    return claim_with(MemoryLog(world.broker, "next", Faults("none", {})), world, partition, store)
+
+
+def claim_with(log: MemoryLog, world: World, partition: int, store: MemoryStore) -> Owner:
     context = OwnerContext(
         registry=world.codes[0].registry, settings=OwnerSettings(), run_activity=lambda *_: None, exam=Exam()
     )
     owner = Owner(log.claim(partition), log, store, SimulatedClock(world.broker, 0), context)
     owner.open(world.broker.now_ms)
     return owner
+
+
+def commit_claim(log: MemoryLog, world: World, owner: Owner) -> None:
+    owner.start()
+    world.broker.advance(world.broker.now_ms + 1_000)
+    for _, result in log.commit_results():
+        owner.on_commit_result(result, world.broker.now_ms)
+
+
+def lose_last_checkpoint(world: World, partition: int) -> None:
+    records = world.broker.history[partition].records
+    last = max(number for number, record in enumerate(records) if record.key == CHECKPOINT_KEY)
+    world.broker.lose_tail("history", partition, len(records) - last)
 
 
 def test_a_log_that_lost_nothing_is_owned_again() -> None:
@@ -120,3 +140,72 @@ def test_a_history_that_lost_a_whole_run_is_not_owned() -> None:
 
     with pytest.raises(LogDamagedFault, match="records with sum"):
         claim_anew(world, partition, MemoryStore())
+
+
+def test_a_history_that_loses_its_tail_under_an_owner_is_owned_no_more() -> None:
+    world = world_at_work()
+    partition = busiest(world)
+    log = MemoryLog(world.broker, "next", Faults("none", {}))
+    owner = claim_with(log, world, partition, MemoryStore())
+    # All events stay, so no count and no sum can tell.
+    lose_last_checkpoint(world, partition)
+
+    commit_claim(log, world, owner)
+
+    assert owner.status is OwnerStatus.LOST
+    assert f"behind {owner.claim.history_end} in history ended at" in owner.lost_reason
+    with pytest.raises(LogDamagedFault, match="gone when the next commit came"):
+        claim_anew(world, partition, MemoryStore())
+
+
+def test_a_store_of_a_commit_that_history_has_lost_is_not_believed() -> None:
+    world = world_at_work()
+    partition = busiest(world)
+    store = MemoryStore()
+    before = claim_anew(world, partition, store).turns.next_offset
+    lose_last_checkpoint(world, partition)
+    # What aborted transactions leave behind brings the end to where it was.
+    world.broker.history[partition].skip(10)
+
+    log = MemoryLog(world.broker, "next", Faults("none", {}))
+    owner = claim_with(log, world, partition, store)
+
+    assert owner.turns.next_offset < before
+    commit_claim(log, world, owner)
+    assert owner.status is not OwnerStatus.LOST
+
+
+def test_an_inbox_that_changes_after_it_was_compared_is_not_followed() -> None:
+    world = world_at_work()
+    partition = busiest(world)
+    log = MemoryLog(world.broker, "next", Faults("none", {}))
+    owner = claim_with(log, world, partition, MemoryStore())
+    processed = owner.turns.next_offset - 1
+    topic = world.broker.inbox[partition]
+    topic.truncate(processed)
+    for number in range(3):
+        world.broker.append_inbox(Append(partition, b"w0", b"another %d" % number))
+
+    commit_claim(log, world, owner)
+
+    with pytest.raises(LogDamagedFault, match=f"inbox record {processed} is not the one"):
+        owner.process(log.poll(0))
+    assert owner.turns.next_offset == processed + 1
+
+
+def test_a_history_cut_in_the_middle_of_a_purge_is_owned() -> None:
+    world = world_at_work()
+    partition = next(p for p, j in enumerate(world.broker.history_journal) if purges_of(j))
+    records = world.broker.history[partition].records
+    cut = next(number for number, record in enumerate(records) if purges_of([record]))
+    world.broker.lose_tail("history", partition, len(records) - cut - 1)
+    chaos = Chaos(world, None, world.stream("chaos"))
+    chaos.damaged_partition = partition
+    world.calm()
+
+    checkers.check_damaged(world, chaos)
+
+
+def purges_of(records: list[Record]) -> list[PurgeProgress]:
+    checkpoints = [avro.decode_checkpoint(r.value or b"") for r in records if r.key == CHECKPOINT_KEY]
+    return [purge for checkpoint in checkpoints for purge in checkpoint.purges]
