@@ -15,6 +15,7 @@ from engine.kafka.errors import fault_of, is_final
 from engine.kafka.membership import Comeback, close_aside
 from engine.kafka.reader import BATCH_RECORDS, message_is_good, record_of
 from engine.kafka.settings import KafkaSettings, open_admin
+from engine.kafka.topics import topic_ids
 from engine.partition.ports import Record
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ class KafkaCommandSource:
         self._ours: dict[int, int] = {}
         # Given to us, but Kafka has not told yet where reading goes on.
         self._unbegun: set[int] = set()
+        # Where reading went on is not there any more.
+        self._gone: set[int] = set()
         self._ask_at = 0.0
         self._positions: dict[int, int] = {}
         self._trimmable: dict[int, int] = {}
@@ -90,13 +93,16 @@ class KafkaCommandSource:
                 # A group offset that is gone: the topic is another, or was trimmed by hand. What is left is
                 # new to us.
                 log.warning("%s; reading partition %d of commands from its start", fault, message.partition())
-                self._reassign([TopicPartition(self._topic, message.partition() or 0, OFFSET_BEGINNING)])
+                self._gone |= self._ours.keys() & {message.partition()}
+        if self._gone:
+            self.restart()
         return [record for record in records if record.partition in self._ours]
 
     def _join_again(self, error: KafkaError) -> None:
         self._comeback.judge(error)
         self._ours.clear()
         self._unbegun.clear()
+        self._gone.clear()
         close_aside(self._consumer)
         self._consumer = self._join()
 
@@ -149,6 +155,7 @@ class KafkaCommandSource:
         if not self._unbegun or time.monotonic() < self._ask_at:
             return
         try:
+            self._name_topic()
             starts = self._starts(sorted(self._unbegun))
         except LogUnavailableFault as fault:
             log.warning("%s; asking again", fault)
@@ -157,7 +164,23 @@ class KafkaCommandSource:
         # Before, for a pause outlasts an assignment.
         self._consumer.resume([TopicPartition(self._topic, place.partition) for place in starts])
         self._unbegun.clear()
+        self._gone.clear()
         self._reassign(starts)
+
+    def _name_topic(self) -> None:
+        """Learns the topic's id, for it may be another by now.
+
+        Its offsets begin anew then, and owners must not take its records for those that they have.
+        """
+        try:
+            topic_id = topic_ids(self._admin, [self._topic], self._settings.request_timeout_ms)[self._topic]
+        except KafkaException as problem:
+            raise fault_of(problem, f"read the id of {self._topic}") from problem
+        if topic_id != self.topic_id:
+            log.warning("%s was created anew: its id was %s and is %s", self._topic, self.topic_id, topic_id)
+            self.topic_id = topic_id
+            self._positions.clear()
+            self._trimmable.clear()
 
     def _starts(self, partitions: list[int]) -> list[TopicPartition]:
         asked = [TopicPartition(self._topic, partition) for partition in partitions]
@@ -167,7 +190,7 @@ class KafkaCommandSource:
             raise fault_of(problem, "read the ingress's group offsets") from problem
         return [
             TopicPartition(self._topic, place.partition, place.offset)
-            if place.offset >= 0 and place.metadata == self.topic_id
+            if place.offset >= 0 and place.metadata == self.topic_id and place.partition not in self._gone
             else TopicPartition(self._topic, place.partition, OFFSET_BEGINNING)
             for place in committed
         ]
@@ -198,4 +221,5 @@ class KafkaCommandSource:
             for place in places:
                 self._ours.pop(place.partition, None)
                 self._unbegun.discard(place.partition)
+                self._gone.discard(place.partition)
         consumer.incremental_unassign(places)
