@@ -3,6 +3,7 @@
 Never trusts the store over the log.
 
 Theory of operation
+* A store is believed only if history holds the very checkpoint that it stands for, or a later one.
 * The last checkpoint is looked for from the end, so that everything before it can be taken in as it streams
   by.
 * The store is brought to that checkpoint record by record: the last value of a key wins, a tombstone removes

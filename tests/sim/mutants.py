@@ -18,6 +18,7 @@ from engine.core import apply as apply_module
 from engine.core import decide, limits, turn
 from engine.core.awaiting import Mailbox
 from engine.core.execution import Execution
+from engine.errors import CacheCorruptFault
 from engine.model import commands as cm
 from engine.model import effects as ef
 from engine.model import events as ev
@@ -31,7 +32,7 @@ from engine.partition.ingress import Ingress
 from engine.partition.marks import Marks, Verdict
 from engine.partition.outbox import Outbox
 from engine.partition.owner import Owner
-from engine.partition.ports import Append
+from engine.partition.ports import Append, Committed, Doubt
 from engine.partition.seats import Seats
 from engine.partition.timers import BrokerClock
 from engine.partition.turns import Turns
@@ -104,6 +105,21 @@ def _cache_before_log() -> Patch:
         return eager
 
     return _replace(Owner, "_begin_commit", make)
+
+
+def _lost_commit_believed() -> Patch:
+    """The store is written first, and nobody looks whether history holds the checkpoint it stands for."""
+
+    def make(last: Any) -> Any:
+        def believing(self: Any, start: int) -> Any:
+            try:
+                return last(self, start)
+            except CacheCorruptFault:
+                return start, avro.decode_checkpoint(self._checkpoint)
+
+        return believing
+
+    return _both(_cache_before_log(), _replace(restore_module._Restore, "_last_checkpoint", make))
 
 
 def _torn_taken_in() -> Patch:
@@ -205,8 +221,8 @@ def _both(first: Patch, second: Patch) -> Iterator[None]:
 
 def _checkpoint_ahead() -> Patch:
     def make(checkpoint: Any) -> Any:
-        return lambda self, last, batch: _with(
-            checkpoint(self, last, batch), offset=self.next_offset - 1 + (self.next_offset > 5)
+        return lambda self, last, *rest: _with(
+            checkpoint(self, last, *rest), offset=self.next_offset - 1 + (self.next_offset > 5)
         )
 
     return _replace(Turns, "checkpoint", make)
@@ -226,8 +242,8 @@ def _checkpoint_ahead_of_the_outbox() -> Patch:
 
 def _checkpoint_lags() -> Patch:
     def make(checkpoint: Any) -> Any:
-        return lambda self, last, batch: _with(
-            checkpoint(self, last, batch), offset=max(last.offset, self.next_offset - 2)
+        return lambda self, last, *rest: _with(
+            checkpoint(self, last, *rest), offset=max(last.offset, self.next_offset - 2)
         )
 
     return _replace(Turns, "checkpoint", make)
@@ -271,9 +287,11 @@ def _purge_leaves_a_key() -> Patch:
 def _doubt_taken_for_done() -> Patch:
     def make(result_of: Any) -> Any:
         def hopeful(self: Owner, result: Any, wall_clock_ms: int) -> None:
-            if isinstance(result, owner_module.Doubt):
+            if isinstance(result, Doubt) and self._in_flight is not None:
+                checkpoint = self._in_flight[1]
                 end = self._log._broker.history[self.claim.partition].end  # type: ignore[attr-defined]
-                result = owner_module.Committed(end, self._log._broker.now_ms)  # type: ignore[attr-defined]
+                end = max(end, checkpoint.history_end + checkpoint.records)
+                result = Committed(end, self._log._broker.now_ms)  # type: ignore[attr-defined]
             result_of(self, result, wall_clock_ms)
 
         return hopeful
@@ -430,6 +448,17 @@ def _inbox_not_verified() -> Patch:
     return _ignore(owner_module, "verify")
 
 
+def _end_not_compared() -> Patch:
+    return _both(
+        mock.patch.object(owner_module, "is_behind", return_value=True),
+        mock.patch.object(restore_module, "is_behind", return_value=True),
+    )
+
+
+def _witness_not_compared() -> Patch:
+    return mock.patch.object(owner_module, "after_witness", lambda claim, checkpoint, records: records)
+
+
 def _sum_not_compared() -> Patch:
     return _ignore(restore_module._Restore, "_verify")
 
@@ -581,13 +610,15 @@ MUTANTS: dict[str, Mutant] = {
     "dirty executions evicted": Mutant("AssertionError", _dirty_evicted, ("commit slow",)),
     "status not shown": Mutant("I7", _status_not_shown),
     "suspension not shown": Mutant("I7", _suspension_not_shown),
-    "cache before log": Mutant("I8", _cache_before_log),
+    "cache before log": Mutant("I8", _lost_commit_believed),
     "stub lost on reuse": Mutant("I8", _stub_lost_on_reuse),
     "stale store believed": Mutant("I8", _stale_store_believed),
     "unbounded history read": Mutant("I8", _torn_taken_in, _TORN),
     "torn records not put back": Mutant("I8", _torn_not_put_back, _TORN),
     "inbox not verified": Mutant("I8", _inbox_not_verified, ("inbox tail lost",)),
     "count and sum not compared": Mutant("I8", _sum_not_compared, ("history tail lost", "restart")),
+    "history's end not compared": Mutant("I8", _end_not_compared, ("history tail lost",)),
+    "witness not compared": Mutant("I8", _witness_not_compared, ("inbox tail lost", "rebalance")),
     "no epoch check": Mutant("I9", _fence_ignored),
     "claim without a fence": Mutant("I9", _claim_without_a_fence),
     "doubt taken for done": Mutant("I9", _doubt_taken_for_done),
