@@ -616,7 +616,7 @@ MUTANTS: dict[str, Mutant] = {
     "unbounded history read": Mutant("I8", _torn_taken_in, _TORN),
     "torn records not put back": Mutant("I8", _torn_not_put_back, _TORN),
     "inbox not verified": Mutant("I8", _inbox_not_verified, ("inbox tail lost",)),
-    "count and sum not compared": Mutant("I8", _sum_not_compared, ("history tail lost", "restart")),
+    "count and sum not compared": Mutant("I8", _sum_not_compared, ("store key lost", "crash")),
     "history's end not compared": Mutant("I8", _end_not_compared, ("history tail lost",)),
     "witness not compared": Mutant("I8", _witness_not_compared, ("inbox tail lost", "rebalance")),
     "no epoch check": Mutant("I9", _fence_ignored),
