@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 
 from engine.codec.topics import CHECKPOINT_KEY
-from engine.testing.faults import DAMAGES, INGRESS, KINDS, LIVE, Faults
+from engine.testing.faults import DAMAGES, INGRESS, KINDS, LIVE, UNOWNED, Faults
 from engine.testing.machine import DRIFT_PER_MILLE_MAX, JUMP_MS_MAX
 from engine.testing.memory_broker import MemoryBroker
 from engine.testing.owner_process import OwnerProcess
@@ -73,10 +73,18 @@ class Chaos:
         if kind in DAMAGES and self.broker.now_ms < self._damage_ms:
             return
         for partition in range(self.broker.identity.partitions):
-            if self._world.phase_of(partition) == phase:
+            if phase in self._phases_met(kind, partition):
                 self._aim = None
-                self._strike(kind, (_AT_PARTITIONS | _DAMAGES)[kind], partition)
+                self.faults.meet(kind, phase)
+                (_AT_PARTITIONS | _DAMAGES)[kind](self, partition)
                 return
+
+    def _phases_met(self, kind: str, partition: int) -> set[str]:
+        """Damage meets all owners there are: one that stops has a successor by then."""
+        if kind not in DAMAGES:
+            return {self._world.phase_of(partition)}
+        phases = {process.phase_of(partition) for process in self._world.processes if process is not None}
+        return phases - {UNOWNED} or {UNOWNED}
 
     def _strike(self, kind: str, strike: "Callable[[Chaos, int], None]", partition: int) -> None:
         self.faults.meet(kind, self._world.phase_of(partition))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
 from tests.integration.auditor import PATIENCE_SECONDS
 from tests.integration.harness import AppUnderTest
@@ -12,17 +14,32 @@ from tests.integration.harness import AppUnderTest
 COMMANDS_BEFORE = 8
 
 
-def create_anew(subject: AppUnderTest) -> None:
-    """Deletes `commands`, and creates it as soon as Kafka lets go of the name."""
-    subject.admin.delete_topics([subject.commands])[subject.commands].result()
+def until_kafka_does(what: Callable[[], bool]) -> None:
+    """Tries until `what` is true; Kafka may not know yet that a topic is gone, or that it is there."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
+        assert time.monotonic() < deadline, "tried in vain"
         try:
-            subject.create_topics(commands={"cleanup.policy": "delete"})
+            if what():
+                return
         except KafkaException:
-            assert time.monotonic() < deadline, "the topic is still there"
-        else:
-            return
+            continue
+
+
+def create_anew(subject: AppUnderTest) -> None:
+    """Deletes `commands`, creates it again, and waits until it is the new one that is written to."""
+
+    def is_created() -> bool:
+        subject.create_topics(commands={"cleanup.policy": "delete"})
+        return True
+
+    def is_empty() -> bool:
+        places = {TopicPartition(subject.commands, each): OffsetSpec.latest() for each in range(2)}
+        return not any(end.result().offset for end in subject.admin.list_offsets(places).values())
+
+    subject.admin.delete_topics([subject.commands])[subject.commands].result()
+    until_kafka_does(is_created)
+    until_kafka_does(is_empty)
 
 
 def test_commands_of_a_topic_created_anew_are_taken_in(subject: AppUnderTest) -> None:
@@ -35,5 +52,6 @@ def test_commands_of_a_topic_created_anew_are_taken_in(subject: AppUnderTest) ->
     # Fewer than before: their offsets were all taken in once.
     ids = subject.start("chain", 1, count=2, name="after")
 
+    worker.wait_log("was created anew")
     assert set(subject.auditor().read_outcomes(ids).values()) == {4}
     worker.stop()
