@@ -15,8 +15,9 @@ import msgspec
 
 from engine.errors import CacheCorruptFault, EngineError, LogDamagedFault
 from engine.partition.context import OwnerContext
-from engine.partition.owner import Owner, OwnerStatus
+from engine.partition.owner import Owner
 from engine.partition.ports import Claim, Clock, CommitResult, Log, Record, Store
+from engine.partition.status import OwnerStatus
 
 log = logging.getLogger(__name__)
 

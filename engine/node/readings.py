@@ -16,7 +16,8 @@ from engine.model.effects import Reason
 from engine.node.lags import Lags, Waiting
 from engine.node.worker import Worker
 from engine.partition.measures import MS, OPERATIONS, SECOND, Histogram
-from engine.partition.owner import Owner, OwnerStatus
+from engine.partition.owner import Owner
+from engine.partition.status import OwnerStatus
 
 OUTCOMES = ("committed", "fenced", "doubt")
 LOSSES = ("fenced", "doubt", "cache", "inbox")

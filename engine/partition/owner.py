@@ -12,7 +12,6 @@ Theory of operation
 """
 
 from collections import deque
-from enum import Enum
 
 import msgspec
 
@@ -37,18 +36,8 @@ from engine.partition.ports import (
 )
 from engine.partition.restore import Restored, restore
 from engine.partition.seats import Seats
+from engine.partition.status import OwnerStatus
 from engine.partition.turns import Turns
-
-
-class OwnerStatus(Enum):
-    """Where an owner is in its life."""
-
-    FENCING = "fencing"
-    CATCHING_UP = "catching up"
-    LIVE = "live"
-    STOPPING = "stopping"
-    CLOSED = "closed"
-    LOST = "lost"
 
 
 class Owner:

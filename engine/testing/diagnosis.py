@@ -4,7 +4,7 @@ from engine.codec import avro
 from engine.codec.topics import parse_history_key
 from engine.core.apply import apply
 from engine.model.state import InstanceState
-from engine.partition.owner import OwnerStatus
+from engine.partition.status import OwnerStatus
 from engine.testing.world import World
 
 

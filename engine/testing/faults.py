@@ -10,7 +10,7 @@ from collections import Counter
 
 import msgspec
 
-from engine.partition.owner import OwnerStatus
+from engine.partition.status import OwnerStatus
 
 FENCING = OwnerStatus.FENCING.value
 CATCHING_UP = OwnerStatus.CATCHING_UP.value

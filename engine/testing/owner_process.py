@@ -14,8 +14,9 @@ from engine.node.activities import result_of, run_attempt
 from engine.partition.careful import Exam
 from engine.partition.context import OwnerContext, OwnerSettings
 from engine.partition.ingress import Ingress
-from engine.partition.owner import Owner, OwnerStatus
+from engine.partition.owner import Owner
 from engine.partition.ports import Append, Claim, CommitResult, Record
+from engine.partition.status import OwnerStatus
 from engine.testing.faults import FENCING, OWNED, UNOWNED, Faults
 from engine.testing.machine import SimulatedClock, SimulatedStore
 from engine.testing.memory_broker import MemoryBroker, Violation

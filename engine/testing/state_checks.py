@@ -15,9 +15,10 @@ from engine.model.state import InstanceState, stub_of
 from engine.partition import keys
 from engine.partition.careful import Exam
 from engine.partition.context import OwnerContext, OwnerSettings
-from engine.partition.owner import Owner, OwnerStatus
+from engine.partition.owner import Owner
 from engine.partition.ports import Record, Store
 from engine.partition.restore import restore
+from engine.partition.status import OwnerStatus
 from engine.store.memory import MemoryStore
 from engine.testing import reader
 from engine.testing.evidence import Evidence, RunKey, runs_of_view, told

@@ -10,7 +10,7 @@ import msgspec
 
 from engine.model.checkpoint import Checkpoint
 from engine.partition.context import OwnerSettings
-from engine.partition.owner import OwnerStatus
+from engine.partition.status import OwnerStatus
 from engine.testing.clients import Client, Operator
 from engine.testing.faults import KINDS, UNOWNED, Faults, SimulatedCrash, damage, personality
 from engine.testing.machine import SimulatedStore

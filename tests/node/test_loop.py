@@ -12,7 +12,7 @@ from engine.errors import ConfigurationError, LogDamagedFault
 from engine.node.loop import BACKOFF_MS_MAX, DAMAGED_CLAIMS, OwnerLoop
 from engine.partition.careful import Exam
 from engine.partition.context import OwnerContext, OwnerSettings
-from engine.partition.owner import OwnerStatus
+from engine.partition.status import OwnerStatus
 from engine.store.memory import MemoryStore
 from engine.testing.faults import Faults
 from engine.testing.memory_broker import MemoryBroker

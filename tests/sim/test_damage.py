@@ -9,8 +9,9 @@ from engine.errors import LogDamagedFault
 from engine.model.checkpoint import PurgeProgress
 from engine.partition.careful import Exam
 from engine.partition.context import OwnerContext, OwnerSettings
-from engine.partition.owner import Owner, OwnerStatus
+from engine.partition.owner import Owner
 from engine.partition.ports import Append, Identity, Record
+from engine.partition.status import OwnerStatus
 from engine.store.memory import MemoryStore
 from engine.testing import checkers
 from engine.testing.chaos import Chaos
