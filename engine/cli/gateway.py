@@ -84,7 +84,7 @@ def _open_when_reachable(log: LogOptions, stop: StopRequest) -> Connection | Non
     """A gateway may be started before its Kafka is. None where it was stopped meanwhile."""
     while not stop.asked.is_set():
         try:
-            return log.open_connection()
+            return stop.unless_asked(log.open_connection)
         except UnreachableError as problem:
             logger.warning("%s; again in %.0f s", problem, RETRY_S)
         stop.asked.wait(RETRY_S)

@@ -5,13 +5,14 @@ An end by signal is bounded: what isn't committed by then is derived again by wh
 
 import logging
 import os
+import queue
 import signal
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from types import FrameType
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 from confluent_kafka import KafkaException
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 FAULT_EXIT = 1
 STOP_SECONDS_MAX = 4.5
 RETRY_SECONDS = 1.0
+LOOK_SECONDS = 0.05
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +48,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     app: str
 
 
+T = TypeVar("T")
 Beside = Callable[["StopRequest"], AbstractContextManager[object]]
 
 
@@ -82,6 +85,31 @@ class StopRequest:
         timer.start()
         if self._worker is not None:
             self._worker.stop()
+
+    def unless_asked(self, action: Callable[[], T]) -> T | None:
+        """What `action` returns or raises, or None as soon as a stop is asked for. By the main thread.
+
+        A call that waits inside a C library holds signals up; so it waits in another thread, which is left to
+        itself where nobody wants its answer any more.
+        """
+        outcome: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+
+        def act() -> None:
+            try:
+                outcome.put((action(), None))
+            except BaseException as problem:  # noqa: BLE001 -- raised where it is waited for
+                outcome.put((None, problem))
+
+        threading.Thread(target=act, name="opening", daemon=True).start()
+        while not self.asked.is_set():
+            try:
+                value, problem = outcome.get(timeout=LOOK_SECONDS)
+            except queue.Empty:
+                continue
+            if problem is not None:
+                raise problem
+            return value
+        return None
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.ask()
@@ -161,7 +189,7 @@ def _open_when_reachable(assignment: Assignment, slot: Slot, stop: StopRequest) 
     settings = assignment.settings.kafka(slot.member, assignment.kafka_properties)
     while not stop.asked.is_set():
         try:
-            return open_ports(settings, slot)
+            return stop.unless_asked(lambda: open_ports(settings, slot))
         except (LogUnavailableFault, KafkaException) as problem:
             fault: EngineError
             if isinstance(problem, KafkaException):
