@@ -91,6 +91,8 @@ def test_a_graceful_stop_is_quick_and_hands_over_at_once(subject: AppUnderTest) 
     assert first.stop() < 5
     # Far below the session's timeout: the first one said goodbye.
     assert set(audit.read_outcomes(ids).values()) == {4}
+    # All may have been done before it was even up: then a signal would end it before it can stop in order.
+    second.wait_ready()
     second.stop()
     audit.read_all()
     audit.check(started=ids)
