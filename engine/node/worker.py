@@ -169,6 +169,7 @@ class Worker:
         while not self._stopping.is_set():
             self._context.pace.has_waiting = bool(self.pool.waiting)
             self.loop.pass_once()
+            self._feed()
             if not is_ready and self.loop.owners and not self.loop.is_claiming:
                 is_ready = True
                 # What was imported and restored lives as long as we do: the collector need not look at it
@@ -178,6 +179,15 @@ class Worker:
                 gc.set_threshold(*GC_THRESHOLDS)
                 if on_ready is not None:
                     on_ready()
+
+    def _feed(self) -> None:
+        """The ingress's work, while this thread is busy. See `_is_fed_by_owners`."""
+        if self._context.pace.is_busy and self._ingress_turn.acquire(blocking=False):
+            try:
+                if self._is_ingress_open:
+                    self.ingress.tick(0)
+            finally:
+                self._ingress_turn.release()
 
     def _run_ingress(self) -> None:
         try:
