@@ -21,6 +21,7 @@ from engine.partition.ports import Record
 log = logging.getLogger(__name__)
 
 TRIM_SECONDS = 5.0
+SEEK_SECONDS = 0.02
 ASK_SECONDS = 0.5
 
 
@@ -161,11 +162,26 @@ class KafkaCommandSource:
             log.warning("%s; asking again", fault)
             self._ask_at = time.monotonic() + ASK_SECONDS
             return
-        # Before, for a pause outlasts an assignment.
+        # A pause outlasts an assignment.
         self._consumer.resume([TopicPartition(self._topic, place.partition) for place in starts])
-        self._unbegun.clear()
-        self._gone.clear()
-        self._reassign(starts)
+        gone = [place for place in starts if place.partition in self._gone]
+        self._reassign(gone)
+        for place in starts:
+            if place.partition not in self._gone:
+                self._seek(place)
+        self._unbegun -= self._ours.keys()
+        self._gone -= self._ours.keys()
+
+    def _seek(self, place: TopicPartition) -> None:
+        """Goes on there. To assign anew could pass for the answer to the group's next question."""
+        try:
+            self._consumer.seek(place)
+        except KafkaException as problem:
+            # Not yet begun to be read, or not ours any more: the next poll tries again, or knows.
+            log.debug("%s/%d can't be sought yet: %s", place.topic, place.partition, problem)
+            self._ask_at = time.monotonic() + SEEK_SECONDS
+        else:
+            self._ours[place.partition] = next(self._sessions)
 
     def _name_topic(self) -> None:
         """Learns the topic's id, for it may be another by now.
