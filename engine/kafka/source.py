@@ -164,10 +164,11 @@ class KafkaCommandSource:
             return
         # A pause outlasts an assignment.
         self._consumer.resume([TopicPartition(self._topic, place.partition) for place in starts])
-        gone = [place for place in starts if place.partition in self._gone]
-        self._reassign(gone)
-        for place in starts:
-            if place.partition not in self._gone:
+        if self._gone:
+            # A consumer that met the end of its topic reads on only if it is assigned anew.
+            self._reassign(starts)
+        else:
+            for place in starts:
                 self._seek(place)
         self._unbegun -= self._ours.keys()
         self._gone -= self._ours.keys()
