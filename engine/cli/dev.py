@@ -1,28 +1,25 @@
 """`engine dev`: runs an app's workflows on a log in a directory, without a server. Not for data you need."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import click
 
+from engine.cli.ending import serve_and_end
 from engine.cli.logs import configure_logging
 from engine.cli.serving import port_option, serving, settings_of
 from engine.client.embedded import EmbeddedConnection
 from engine.embedded import EmbeddedCommandSource, EmbeddedLags, EmbeddedLog
-from engine.errors import ConfigurationError, EngineError
 from engine.gateway.server import HOST, PORT, is_taken
 from engine.node.endpoint import Endpoint
 from engine.node.loading import load_app
-from engine.node.process import StopRequest, end_process
-from engine.node.supervisor import CONFIGURATION_EXIT
+from engine.node.process import StopRequest
 from engine.node.worker import Worker, WorkerPorts, WorkerSettings
 from engine.partition.ports import Store
 from engine.settings import LOG_FORMATS, LOG_LEVELS
 from engine.store.rocks import open_store
 
-FAULT_EXIT = 1
 NO_PORT = -1
 
 
@@ -75,16 +72,8 @@ def dev(
     The same engine as a worker's, on an embedded log: instances survive a restart, and a kill.
     """
     configure_logging(logs["log_level"], logs["log_format"])
-    try:
-        exit_code = _run(application, directory, app, http_port if is_served else NO_PORT, metrics_port)
-    except ConfigurationError as error:
-        click.echo(f"Error: {error}", err=True)
-        exit_code = CONFIGURATION_EXIT
-    except EngineError as error:
-        click.echo(f"Error: {type(error).__name__}: {error}", err=True)
-        exit_code = FAULT_EXIT
-    sys.stderr.flush()
-    end_process(exit_code)
+    port = http_port if is_served else NO_PORT
+    serve_and_end(lambda: _run(application, directory, app, port, metrics_port))
 
 
 def _run(application: str, directory: Path, app: str, port: int | None, metrics_port: int) -> int:

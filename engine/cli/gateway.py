@@ -11,21 +11,19 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from engine.cli.ending import serve_and_end
 from engine.cli.logs import configure_logging
 from engine.cli.options import LogOptions, log_options
 from engine.cli.serving import host_option, port_option, serving, settings_of
 from engine.client.connection import Connection
 from engine.client.errors import UnreachableError
-from engine.errors import ConfigurationError, EngineError
 from engine.gateway.server import GatewaySettings
-from engine.node.process import StopRequest, end_process
-from engine.node.supervisor import CONFIGURATION_EXIT
+from engine.node.process import FAULT_EXIT, StopRequest
 from engine.projection import Projection
 from engine.settings import LOG_FORMATS, LOG_LEVELS
 
 logger = logging.getLogger(__name__)
 
-FAULT_EXIT = 1
 RETRY_S = 1.0
 LOOK_S = 0.1
 TELL_EVERY_S = 5.0
@@ -57,16 +55,7 @@ def gateway(log: LogOptions, http_host: str, http_port: int | None, state_dir: s
     configure_logging(logs["log_level"], logs["log_format"])
     app_id = log.app or EMBEDDED_APP
     settings = settings_of(app_id, Path(state_dir or STATE_DIRECTORY / app_id), http_host, http_port)
-    try:
-        exit_code = _run(log, settings, StopRequest())
-    except ConfigurationError as error:
-        click.echo(f"Error: {error}", err=True)
-        exit_code = CONFIGURATION_EXIT
-    except EngineError as error:
-        click.echo(f"Error: {type(error).__name__}: {error}", err=True)
-        exit_code = FAULT_EXIT
-    sys.stderr.flush()
-    end_process(exit_code)
+    serve_and_end(lambda: _run(log, settings, StopRequest()))
 
 
 def _run(log: LogOptions, settings: GatewaySettings, stop: StopRequest) -> int:
