@@ -19,6 +19,9 @@ _DELIVERY = "a record given up early, sent twice or out of order would undo exac
 _SIZES = "what the engine has accepted must always fit"
 _PACE = "the engine sets it for its pace"
 
+# What the client library adds to librdkafka's own: named as it names them.
+_CALLBACKS = frozenset({"error_cb", "on_commit"})
+
 
 def _by_option(name: str) -> str:
     return f"use --{name.replace('.', '-')} or ENGINE_{name.replace('.', '_').upper()}"
@@ -115,7 +118,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
         }
         config.update(self.extra)
         config.update(
-            {name.replace("_", ".").replace("error.cb", "error_cb"): v for name, v in settings.items()}
+            {name if name in _CALLBACKS else name.replace("_", "."): v for name, v in settings.items()}
         )
         return config
 

@@ -13,6 +13,7 @@ from engine.codec.topics import topics_of
 from engine.errors import LogDamagedFault, LogUnavailableFault
 from engine.kafka.errors import fault_of, is_final
 from engine.kafka.membership import Comeback, close_aside
+from engine.kafka.progress import GroupProgress
 from engine.kafka.reader import BATCH_RECORDS, message_is_good, record_of
 from engine.kafka.settings import KafkaSettings, open_admin
 from engine.kafka.topics import topic_ids
@@ -20,7 +21,6 @@ from engine.partition.ports import Record
 
 log = logging.getLogger(__name__)
 
-TRIM_SECONDS = 5.0
 SEEK_SECONDS = 0.02
 ASK_SECONDS = 0.5
 
@@ -39,10 +39,8 @@ class KafkaCommandSource:
         # Where reading went on is not there any more.
         self._gone: set[int] = set()
         self._ask_at = 0.0
-        self._positions: dict[int, int] = {}
-        self._trimmable: dict[int, int] = {}
-        self._trimmed_at = 0.0
         self._admin = open_admin(settings)
+        self._progress = GroupProgress(self._admin, self._topic)
         self._comeback = Comeback()
         self._consumer = self._join()
 
@@ -63,6 +61,7 @@ class KafkaCommandSource:
                 auto_offset_reset="error",
                 fetch_queue_backoff_ms=5,
                 fetch_wait_max_ms=50,
+                on_commit=self._progress.told,
             )
         )
         consumer.subscribe(
@@ -74,9 +73,15 @@ class KafkaCommandSource:
         """See the port."""
         return dict(self._ours)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether Kafka refused an offset, and is to be told it again."""
+        return self._progress.is_behind
+
     def poll(self, timeout_ms: int) -> list[Record]:
         """See the port."""
         self._begin()
+        self._progress.repeat(self._consumer, self.topic_id)
         first = self._consumer.poll(timeout_ms / 1000)
         if first is None:
             return []
@@ -104,6 +109,7 @@ class KafkaCommandSource:
         self._ours.clear()
         self._unbegun.clear()
         self._gone.clear()
+        self._progress.clear()
         close_aside(self._consumer)
         self._consumer = self._join()
 
@@ -112,26 +118,7 @@ class KafkaCommandSource:
 
         The metadata names the topic, so that an offset is never used on another of the same name.
         """
-        places = [
-            TopicPartition(self._topic, partition, offset, metadata=self.topic_id)
-            for partition, offset in positions.items()
-        ]
-        try:
-            self._consumer.commit(offsets=places, asynchronous=True)
-            self._trim(positions)
-        except KafkaException as problem:
-            log.info("ingress offsets not committed: %s", problem)
-
-    def _trim(self, positions: dict[int, int]) -> None:
-        """Lets go what was committed a while ago: the newest commit is on its way, and might be lost."""
-        self._positions.update(positions)
-        if time.monotonic() - self._trimmed_at < TRIM_SECONDS:
-            return
-        self._trimmed_at = time.monotonic()
-        places = [TopicPartition(self._topic, p, o) for p, o in self._trimmable.items() if p in self._ours]
-        self._trimmable = dict(self._positions)
-        if places:
-            self._admin.delete_records(places)
+        self._progress.commit(self._consumer, positions, self.topic_id)
 
     def restart(self) -> None:
         """See the port."""
@@ -196,8 +183,7 @@ class KafkaCommandSource:
         if topic_id != self.topic_id:
             log.warning("%s was created anew: its id was %s and is %s", self._topic, self.topic_id, topic_id)
             self.topic_id = topic_id
-            self._positions.clear()
-            self._trimmable.clear()
+            self._progress.clear()
 
     def _starts(self, partitions: list[int]) -> list[TopicPartition]:
         asked = [TopicPartition(self._topic, partition) for partition in partitions]
@@ -237,6 +223,7 @@ class KafkaCommandSource:
         if consumer is self._consumer:
             for place in places:
                 self._ours.pop(place.partition, None)
+                self._progress.forget(place.partition)
                 self._unbegun.discard(place.partition)
                 self._gone.discard(place.partition)
         consumer.incremental_unassign(places)
