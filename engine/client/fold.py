@@ -80,6 +80,19 @@ class Commits:
 class Fold:
     """What is known of one instance."""
 
+    __slots__ = (
+        "_failure",
+        "_input",
+        "_keeps_events",
+        "_output",
+        "_unshown",
+        "events",
+        "instance_id",
+        "is_broken",
+        "last_offset",
+        "state",
+    )
+
     def __init__(self, instance_id: str, *, keeps_events: bool = False) -> None:
         self.instance_id = instance_id
         self.state: InstanceState | None = None

@@ -24,7 +24,27 @@ class Mirror:
 
     `floor` is the place before which no outcome is meant: the position of history before the start was
     published, and 0 for an instance that somebody else started.
+
+    There may be many thousands: whatever the garbage collector must look at in each is worth saving.
     """
+
+    __slots__ = (
+        "_begins_late",
+        "_fold",
+        "_is_new",
+        "_is_reading",
+        "_is_whole",
+        "_lock",
+        "_pending",
+        "_reading",
+        "_unshown",
+        "bytes",
+        "curious",
+        "failure",
+        "floor",
+        "instance_id",
+        "waiters",
+    )
 
     def __init__(
         self, instance_id: str, floor: int, *, is_new: bool = False, must_read: bool = False
@@ -43,7 +63,7 @@ class Mirror:
         self._is_reading = False
         # Adding to it and taking from it need no lock.
         self._pending: deque[Record] = deque()
-        self._unshown: deque[Record] = deque(maxlen=1)
+        self._unshown: Record | None = None
         self._fold = Fold(instance_id)
         self._is_new = is_new
         self._begins_late = must_read
@@ -57,13 +77,19 @@ class Mirror:
         value = record.value
         if value is not None and is_unshown(value):
             # Of those only the last matters: for its time.
-            self._unshown.append(record)
+            self._unshown = record
             return False
         self._pending.append(record)
         self.bytes += len(value or b"")
         if self.curious or len(self._pending) >= PENDING_RECORDS_MAX:
             return True
         return value is not None and value[:HEADER_BYTES] in _OUTCOMES
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the outcome is known, and nobody waits for it any more."""
+        state = self._fold.state
+        return not self.waiters and state is not None and state.is_finished
 
     @property
     def is_neglected(self) -> bool:
@@ -95,10 +121,9 @@ class Mirror:
                 record = self._pending.popleft()
                 if record.offset > fold.last_offset:
                     fold.add(record)
-            while self._unshown:
-                record = self._unshown.popleft()
-                if record.offset > fold.last_offset:
-                    fold.add(record)
+            unshown = self._unshown
+            if unshown is not None and unshown.offset > fold.last_offset:
+                fold.add(unshown)
             if self.must_read:
                 return None
             state = fold.shown(fetch_payloads=fetch_payloads)

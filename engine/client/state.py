@@ -20,8 +20,7 @@ WorkflowStatus = Status
 """`PENDING`, `RUNNING`, `SUSPENDED`, `STALLED`, `COMPLETED`, `FAILED`, `TERMINATED`."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class WorkflowState:
+class WorkflowState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An instance as it was committed when it was read. Dapr's `WorkflowState`.
 
     Attributes:

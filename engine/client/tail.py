@@ -11,7 +11,7 @@ Theory of operation
 
 import threading
 import time
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 
 import msgspec
@@ -32,6 +32,7 @@ FOLLOW_TRIES = 5
 READS_MAX = 2
 FLOORS_MAX = 100_000
 MIRRORS_MAX = 50_000
+SPENT_MAX = 200
 MIRRORED_BYTES_MAX = 64 * 1024 * 1024
 
 
@@ -49,6 +50,7 @@ class Tail:
         self._connection = connection
         self._lock = threading.Lock()
         self._mirrors: OrderedDict[bytes, Mirror] = OrderedDict()
+        self._spent: deque[Mirror] = deque()
         self._floors: OrderedDict[str, _Floor] = OrderedDict()
         # By followed partition, the end of the last commit that was seen.
         self._positions: dict[int, int] = {}
@@ -152,6 +154,8 @@ class Tail:
             mirror.waiters.pop(who, None)
             mirror.curious.discard(who)
             self._used_at = time.monotonic()
+            if mirror.is_spent:
+                self._spend(mirror)
 
     def _follow(self, partition: int) -> None:
         if self._is_closed:
@@ -194,6 +198,16 @@ class Tail:
             if not mirror.waiters:
                 del self._mirrors[key]
                 self._bytes -= mirror.bytes
+
+    def _spend(self, mirror: Mirror) -> None:
+        """Keeps the newest outcomes, for who asks twice. More would be a burden to the garbage collector."""
+        self._spent.append(mirror)
+        if len(self._spent) > SPENT_MAX:
+            old = self._spent.popleft()
+            key = old.instance_id.encode()
+            if old.is_spent and self._mirrors.get(key) is old:
+                del self._mirrors[key]
+                self._bytes -= old.bytes
 
     # --- the thread ---
 
@@ -250,6 +264,7 @@ class Tail:
     def _forget_all(self) -> list[Mirror]:
         mirrors = list(self._mirrors.values())
         self._mirrors.clear()
+        self._spent.clear()
         self._positions.clear()
         self._requests.clear()
         self._thread = None

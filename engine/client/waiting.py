@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+
+import msgspec
 
 from engine.client.mirror import Mirror
 from engine.client.state import WorkflowState
@@ -16,8 +17,7 @@ Predicate = Callable[[WorkflowState], bool]
 Steps = Generator["float | None", None, WorkflowState]
 
 
-@dataclass(frozen=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True, gc=False):
     """One wait: for whom, until when, for what."""
 
     instance_id: str
