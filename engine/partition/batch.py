@@ -1,17 +1,14 @@
-"""What one commit will write, collected turn by turn; and what the store is told when it is in the log."""
+"""What one commit will write, collected turn by turn; and what the cache is told when it is in the log."""
 
 from hashlib import blake2b
 
 import msgspec
 
 from engine.model.checkpoint import PurgeProgress
-from engine.model.state import RunStub
-from engine.partition import keys
+from engine.partition.changes import Changes
 from engine.partition.notices import Notice
 from engine.partition.outbox import OutMessage
 from engine.partition.ports import DeadLetter, Record
-
-RunKey = tuple[str, str]
 
 
 class KeyCount(msgspec.Struct):
@@ -46,25 +43,15 @@ class Batch:
         self.sealed_ns = 0
         self.notices: list[Notice] = []
         self.out_upto: dict[int, int] = {}
-        self._events: dict[RunKey, list[tuple[int, bytes]]] = {}
-        self._finished: dict[RunKey, RunStub] = {}
-        self._puts: list[tuple[bytes, bytes]] = []
-        self._deletes: list[bytes] = []
+        self.changes = Changes()
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to commit but the wish to."""
         return not (self.records or self.inputs or self.dead_letters)
 
-    def events_of(self, run: RunKey) -> list[tuple[int, bytes]]:
-        """Where this commit's events of a run are kept for the store, by number."""
-        events = self._events.get(run)
-        if events is None:
-            events = self._events[run] = []
-        return events
-
     def add_event(self, events: list[tuple[int, bytes]], sequence: int, record: tuple[bytes, bytes]) -> None:
-        """One event, as it goes into history; `events` is what `events_of` its run gave."""
+        """One event, as it goes into history; `events` is what `changes.events_of` its run gave."""
         self.records.append(record)
         self.size += len(record[1])
         events.append((sequence, record[1]))
@@ -73,29 +60,20 @@ class Batch:
         """One message to another instance: on record now, sent after the commit."""
         self.records.append((message.record_key, message.value))
         self.size += len(message.value)
-        self._puts.append((keys.outbox_key(message.record_key), message.value))
+        self.changes.set_message(message.record_key, message.value)
         self.out_upto[target] = message.number
         self.is_urgent = True
 
     def drop_message(self, message: OutMessage) -> None:
         """A message has arrived; its record can go."""
         self.records.append((message.record_key, None))
-        self._deletes.append(keys.outbox_key(message.record_key))
-
-    def finish_run(self, stub: RunStub) -> None:
-        """The run is over: its events leave the store, a stub stays."""
-        self._finished[(stub.instance_id, stub.run_id)] = stub
+        self.changes.set_message(message.record_key, None)
 
     def purge(self, progress: PurgeProgress, count_max: int) -> PurgeProgress | None:
         """Writes up to `count_max` tombstones over a run; what is left to do, or None."""
         run = (progress.instance_id, progress.run_id)
         if progress.next_sequence == 1:
-            # The store forgets the whole run at once: a part of one would look like damage to the next claim.
-            self._finished.pop(run, None)
-            self._events.pop(run, None)
-            self._deletes.append(keys.stub_key(progress.instance_id))
-            last = progress.last_sequence
-            self._deletes.extend(keys.event_key(*run, sequence) for sequence in range(1, last + 1))
+            self.changes.forget_run(run, progress.last_sequence)
         end = min(progress.last_sequence, progress.next_sequence + count_max - 1)
         prefix = f"{run[0]}|{run[1]}|"
         for sequence in range(progress.next_sequence, end + 1):
@@ -109,22 +87,6 @@ class Batch:
     def put_back(self, key: bytes, value: bytes | None) -> None:
         """Rewrites a key that a torn transaction had touched to what it should be."""
         self.records.append((key, value))
-
-    def store_changes(self) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
-        """(puts, deletes) that bring a store from the commit before to this one. No key is in both."""
-        # A store deletes what is in both, but a new run's stub must outlive the one it took the place of.
-        stubs = {keys.stub_key(stub.instance_id) for stub in self._finished.values()}
-        puts, deletes = list(self._puts), [key for key in self._deletes if key not in stubs]
-        for run, events in self._events.items():
-            stub = self._finished.get(run)
-            if stub is None:
-                prefix = keys.run_prefix(*run)
-                puts.extend((prefix + sequence.to_bytes(4, "big"), value) for sequence, value in events)
-            elif events:
-                deletes.extend(keys.event_key(*run, sequence) for sequence in range(1, events[0][0]))
-        for stub in self._finished.values():
-            puts.append((keys.stub_key(stub.instance_id), msgspec.msgpack.encode(stub)))
-        return puts, deletes
 
 
 def digest_of_record(record: Record) -> bytes:

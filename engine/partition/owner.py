@@ -19,6 +19,7 @@ from engine.codec import avro
 from engine.core.decide import Seat
 from engine.model.checkpoint import Checkpoint
 from engine.partition.batch import Batch
+from engine.partition.cache import Cache
 from engine.partition.careful import LIVES_BEFORE_CARE, Care, poison_offset
 from engine.partition.claiming import after_witness, damage, first_checkpoint, is_behind, verify, why_lost
 from engine.partition.context import OwnerContext
@@ -50,6 +51,7 @@ class Owner:
         self.turns: Turns = None  # type: ignore[assignment]  # set by open(), before anything else
         self._log = log
         self.store = store
+        self._cache = Cache(store)
         self._clock = clock
         self._context = context
         self._settings = context.settings
@@ -82,7 +84,7 @@ class Owner:
         outbox = Outbox(log.identity.inbox_topic_id, claim.partition, restored.checkpoint)
         for target, message in unsent(restored.messages):
             outbox.restore(target, message)
-        seats = Seats(self.store, self._context.registry, self._settings.live_executions_max)
+        seats = Seats(self._cache, self._context.registry, self._settings.live_executions_max)
         seats.adopt(restored.states)
         self.turns = Turns(claim.partition, log.identity, seats, outbox, self._context)
         self.turns.begin(restored.checkpoint)
@@ -190,6 +192,7 @@ class Owner:
             return
         now_ms = self._clock.monotonic_ms()
         self._mind_standstill(now_ms)
+        self._cache.write_when_due(now_ms)
         if self._backlog:
             self._work_off()
         if self.status is OwnerStatus.LIVE and not self._is_suspect:
@@ -302,16 +305,14 @@ class Owner:
             return
         now_ms = self._clock.monotonic_ms()
         self.turns.clock.saw_commit(result.timestamp_ms, now_ms)
-        # The log is the truth and the store only its cache, so the store is written second: a crash between
-        # these two is repaired by reading the history on from the store's position.
-        puts, deletes = batch.store_changes()
         position = StorePosition(
             history_topic_id=self._log.identity.history_topic_id,
             history_position=result.history_position,
             written_at_ms=wall_clock_ms,
             checkpoint=self._encoded,
         )
-        self.store.write(puts, deletes, position)
+        batch.changes.size = batch.size
+        self._cache.committed(batch.changes, position, now_ms)
         self._history_end = result.history_position
         self._checkpoint = checkpoint
         self._is_suspect = False
@@ -385,6 +386,7 @@ class Owner:
             self._release()
 
     def _close(self) -> None:
+        self._cache.write()
         self.status = OwnerStatus.CLOSED
         self._release()
 

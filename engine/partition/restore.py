@@ -27,7 +27,8 @@ from engine.model.checkpoint import Checkpoint
 from engine.model.events import Recorded
 from engine.model.state import InstanceState, RunStub, stub_of
 from engine.partition import keys
-from engine.partition.batch import KeyCount, RunKey
+from engine.partition.batch import KeyCount
+from engine.partition.changes import RunKey
 from engine.partition.claiming import damage, is_behind
 from engine.partition.ports import Claim, Log, Record, Store, StorePosition
 from engine.partition.torn import OUT_PREFIX, Torn, mend

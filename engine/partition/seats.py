@@ -1,30 +1,26 @@
-"""Who sits in a partition: live runs and their executions in memory, finished ones as stubs in the store.
+"""Who sits in a partition: live runs and their executions in memory, finished ones as stubs in the cache.
 
-A seat that an uncommitted turn has touched is dirty and stays: the store doesn't know of it yet.
+A seat that an uncommitted turn has touched is dirty and stays: the cache doesn't know of it yet.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-
-import msgspec
 
 from engine.core.decide import Seat
 from engine.core.registry import Registry
 from engine.core.turn import replay
 from engine.errors import NonDeterminismError
 from engine.model.events import Recorded
-from engine.model.state import InstanceState, RunStub
-from engine.partition import keys
-from engine.partition.ports import Store
-from engine.partition.restore import read_run
+from engine.model.state import InstanceState
+from engine.partition.cache import Cache
 
 
 class Seats:
     """All instances of a partition, by id."""
 
-    def __init__(self, store: Store, registry: Registry, executions_max: int) -> None:
+    def __init__(self, cache: Cache, registry: Registry, executions_max: int) -> None:
         self.replays = 0
-        self._store = store
+        self._cache = cache
         self._registry = registry
         self._executions_max = executions_max
         self._seats: dict[str, Seat] = {}
@@ -53,9 +49,7 @@ class Seats:
         unknown = [each for each in dict.fromkeys(instance_ids) if each not in self._seats]
         if not unknown:
             return
-        values = self._store.get_many([keys.stub_key(each) for each in unknown])
-        for instance_id, value in zip(unknown, values, strict=True):
-            stub = None if value is None else msgspec.msgpack.decode(value, type=RunStub)
+        for instance_id, stub in zip(unknown, self._cache.stubs(unknown), strict=True):
             self._seats[instance_id] = Seat(instance_id=instance_id, stub=stub)
         self._fetched.extend(unknown)
 
@@ -70,7 +64,7 @@ class Seats:
     def history(self, seat: Seat) -> list[Recorded]:
         """The committed events of a live run."""
         assert seat.state is not None
-        return read_run(self._store, seat.instance_id, seat.state.run_id)
+        return self._cache.history(seat.instance_id, seat.state.run_id)
 
     def replay(self, seat: Seat) -> None:
         """Brings the execution of a live run back from its history. A failure to is noted in the seat."""

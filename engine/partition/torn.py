@@ -10,7 +10,7 @@ import msgspec
 from engine.codec.topics import CHECKPOINT_KEY, history_key
 from engine.model.state import RunStub
 from engine.partition import keys
-from engine.partition.batch import RunKey
+from engine.partition.changes import RunKey
 from engine.partition.ports import Claim, Log, Record, Store
 
 OUT_PREFIX = b"~out|"

@@ -159,7 +159,7 @@ class Turns:
         past_sums: dict[str, int] = {}
         self._collect_events(turn, batch, past_sums)
         if state is not None and state.is_finished and turn.recorded:
-            batch.finish_run(stub_of(state))
+            batch.changes.finish_run(stub_of(state))
             self.measures.run_ended(state)
         if self._stall_reasons or (state is not None and state.stall is not None):
             self.stalls.mind(seat)
@@ -177,7 +177,7 @@ class Turns:
         for recorded in turn.recorded:
             if recorded.run_id != run_id:
                 run_id = recorded.run_id
-                prefix, events = f"{instance_id}|{run_id}|", batch.events_of((instance_id, run_id))
+                prefix, events = f"{instance_id}|{run_id}|", batch.changes.events_of((instance_id, run_id))
             key = f"{prefix}{recorded.sequence}".encode()
             value = avro.encode_event(instance_id, recorded)
             digest = key_digest(key, value)

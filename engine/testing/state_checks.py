@@ -78,8 +78,11 @@ def _check_partition(world: World, owner: Owner, view: dict[bytes, bytes]) -> No
     _check_shown(partition, seats, view)
     process = world.process_of(partition)
     assert process is not None
-    disk = world.disks[world.processes.index(process)][partition]
-    _check_store(partition, disk.copy(), states, view)
+    store = world.disks[world.processes.index(process)][partition].copy()
+    unwritten, position = owner._cache._changes, owner._cache._position
+    if position is not None:
+        store.write(*unwritten.writes(), position)
+    _check_store(partition, store, states, view)
 
 
 def _check_shown(partition: int, seats: dict[str, InstanceState], view: dict[bytes, bytes]) -> None:

@@ -22,17 +22,21 @@ from engine.errors import CacheCorruptFault
 from engine.model import commands as cm
 from engine.model import effects as ef
 from engine.model import events as ev
+from engine.partition import keys
 from engine.partition import owner as owner_module
 from engine.partition import restore as restore_module
 from engine.partition import torn as torn_module
 from engine.partition import turns as turns_module
 from engine.partition.batch import Batch
+from engine.partition.cache import Cache
 from engine.partition.careful import Care
+from engine.partition.changes import Changes
 from engine.partition.ingress import Ingress
 from engine.partition.marks import Marks, Verdict
 from engine.partition.outbox import Outbox
 from engine.partition.owner import Owner
 from engine.partition.ports import Append, Committed, Doubt
+from engine.partition.restore import read_run
 from engine.partition.seats import Seats
 from engine.partition.timers import BrokerClock
 from engine.partition.turns import Turns
@@ -96,11 +100,12 @@ def _cache_before_log() -> Patch:
             begin(self)
             assert self._in_flight is not None
             batch, _ = self._in_flight
-            position = self._store.position()
+            self._cache.write()
+            position = self.store.position()
             if position is not None:
                 end = self._log._broker.history[self.claim.partition].end  # type: ignore[attr-defined]
                 ahead = _with(position, history_position=end, checkpoint=self._encoded)
-                self._store.write(*batch.store_changes(), ahead)
+                self.store.write(*batch.changes.writes(), ahead)
 
         return eager
 
@@ -384,13 +389,23 @@ def _new_run_inherits_time() -> Patch:
 
 def _stub_lost_on_reuse() -> Patch:
     def make(changes: Any) -> Any:
-        def deleting(self: Batch) -> Any:
-            puts, _ = changes(self)
-            return puts, list(self._deletes)
+        def deleting(self: Changes) -> Any:
+            puts, deletes = changes(self)
+            return puts, [*deletes, *map(keys.stub_key, self._gone_stubs)]
 
         return deleting
 
-    return _replace(Batch, "store_changes", make)
+    return _replace(Changes, "writes", make)
+
+
+def _unwritten_stub_overlooked() -> Patch:
+    return mock.patch.object(Changes, "stub", return_value=(False, None))
+
+
+def _history_without_unwritten() -> Patch:
+    return mock.patch.object(
+        Cache, "history", lambda self, instance_id, run_id: read_run(self._store, instance_id, run_id)
+    )
 
 
 def _ignore(target: object, name: str) -> Patch:
@@ -612,6 +627,8 @@ MUTANTS: dict[str, Mutant] = {
     "suspension not shown": Mutant("I7", _suspension_not_shown),
     "cache before log": Mutant("I8", _lost_commit_believed),
     "stub lost on reuse": Mutant("I8", _stub_lost_on_reuse),
+    "unwritten stub overlooked": Mutant("I8", _unwritten_stub_overlooked),
+    "history without what is unwritten": Mutant("AssertionError", _history_without_unwritten),
     "stale store believed": Mutant("I8", _stale_store_believed),
     "unbounded history read": Mutant("I8", _torn_taken_in, _TORN),
     "torn records not put back": Mutant("I8", _torn_not_put_back, _TORN),

@@ -1,0 +1,90 @@
+"""What commits change in the cache, gathered until it is written. Of most, nothing is left to write then.
+
+A run that begins and ends before that leaves a stub, and its events are never written at all.
+"""
+
+import msgspec
+
+from engine.model.state import RunStub
+from engine.partition import keys
+
+RunKey = tuple[str, str]
+
+
+class Changes:
+    """From a cache as it is to what it should be. Later changes undo earlier ones."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._events: dict[RunKey, list[tuple[int, bytes]]] = {}
+        self._stubs: dict[str, RunStub] = {}
+        # By run, how many events there ever were of it; and whose stubs go.
+        self._gone_runs: dict[RunKey, int] = {}
+        self._gone_stubs: set[str] = set()
+        self._messages: dict[bytes, bytes | None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._events or self._stubs or self._gone_runs or self._gone_stubs or self._messages)
+
+    def events_of(self, run: RunKey) -> list[tuple[int, bytes]]:
+        """The new events of a run by number, to be added to."""
+        events = self._events.get(run)
+        if events is None:
+            events = self._events[run] = []
+        return events
+
+    def finish_run(self, stub: RunStub) -> None:
+        """The run is over: its events leave the cache, a stub stays."""
+        self._stubs[stub.instance_id] = stub
+
+    def forget_run(self, run: RunKey, last_sequence: int) -> None:
+        """All of it leaves at once: a part would look like damage to the next claim."""
+        self._events.pop(run, None)
+        self._gone_runs[run] = last_sequence
+        # The next run of the instance may be over already, and then the stub is of that.
+        stub = self._stubs.get(run[0])
+        if stub is None or stub.run_id == run[1]:
+            self._stubs.pop(run[0], None)
+            self._gone_stubs.add(run[0])
+
+    def set_message(self, record_key: bytes, value: bytes | None) -> None:
+        """A message to another instance is on record; or gone, with None."""
+        self._messages[keys.outbox_key(record_key)] = value
+
+    def stub(self, instance_id: str) -> tuple[bool, RunStub | None]:
+        """Whether this says what stub the instance has, and which: None where it has none."""
+        found = self._stubs.get(instance_id)
+        return found is not None or instance_id in self._gone_stubs, found
+
+    def add(self, later: "Changes") -> None:
+        """Takes over `later`, which is of no more use."""
+        self.size += later.size
+        for run, last_sequence in later._gone_runs.items():
+            self.forget_run(run, last_sequence)
+        for run, events in later._events.items():
+            known = self._events.get(run)
+            if known is None:
+                self._events[run] = events
+            else:
+                known.extend(events)
+        self._stubs.update(later._stubs)
+        self._messages.update(later._messages)
+
+    def writes(self) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
+        """(puts, deletes). No key is in both."""
+        puts = [(key, value) for key, value in self._messages.items() if value is not None]
+        deletes = [key for key, value in self._messages.items() if value is None]
+        for run, last_sequence in self._gone_runs.items():
+            deletes.extend(keys.event_key(*run, sequence) for sequence in range(1, last_sequence + 1))
+        deletes.extend(keys.stub_key(each) for each in self._gone_stubs if each not in self._stubs)
+        for run, events in self._events.items():
+            stub = self._stubs.get(run[0])
+            if stub is None or stub.run_id != run[1]:
+                prefix = keys.run_prefix(*run)
+                puts.extend((prefix + sequence.to_bytes(4, "big"), value) for sequence, value in events)
+            elif events:
+                # Those before these were written.
+                deletes.extend(keys.event_key(*run, sequence) for sequence in range(1, events[0][0]))
+        for each, stub in self._stubs.items():
+            puts.append((keys.stub_key(each), msgspec.msgpack.encode(stub)))
+        return puts, deletes
