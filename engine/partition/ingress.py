@@ -27,7 +27,7 @@ from engine.partition.ports import Append, Appended, Appender, Clock, CommandSou
 
 # How far an inbox may be ahead of its owner: the less, the sooner running work has its turn, however many
 # starts are queued. An owner elsewhere is heard of now and then only, and must not run dry meanwhile.
-NEAR_RECORDS_MAX = 32
+NEAR_RECORDS_MAX = 24
 FAR_RECORDS_MAX = 256
 STANDSTILL_MS = 1_000
 COMMIT_INTERVAL_MS = 50
