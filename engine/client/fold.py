@@ -40,6 +40,8 @@ _UNSHOWN = frozenset(
     header for header, kind in KINDS.items() if kind in {event.__name__ for event in _UNSHOWN_EVENTS}
 )
 
+_KEY_PARTS = 3
+
 
 def is_unshown(value: bytes) -> bool:
     """Whether an event changes nothing of what is shown of its instance, but for the time of the last one."""
@@ -48,7 +50,8 @@ def is_unshown(value: bytes) -> bool:
 
 def instance_key_of(key: bytes) -> bytes:
     """The instance id in an event's key. It is read from the right: ids may contain `|`."""
-    return key[: max(key.rfind(b"|", 0, max(key.rfind(b"|"), 0)), 0)]
+    parts = key.rsplit(b"|", 2)
+    return parts[0] if len(parts) == _KEY_PARTS else b""
 
 
 class Commits:

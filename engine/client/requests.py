@@ -1,6 +1,6 @@
 """A user's call to the command that is published: names and values checked here, before anything is sent."""
 
-import uuid
+import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -42,7 +42,7 @@ def start(
     """Asks for a run; without an id it gets a random one."""
     return _checked(
         StartInstance(
-            instance_id=uuid.uuid4().hex if instance_id is None else instance_id,
+            instance_id=secrets.token_hex(16) if instance_id is None else instance_id,
             workflow=name_of(workflow),
             input=encode_value(payload, "the workflow's input"),
             start_at_ms=None if start_at is None else _milliseconds_of(start_at),
