@@ -1,6 +1,7 @@
 """Names of topics, keys of records, the partition of an instance, and where an inbox record came from."""
 
 import re
+import struct
 from functools import lru_cache
 
 import msgspec
@@ -11,6 +12,7 @@ CHECKPOINT_KEY = b"~checkpoint"
 FROM_HEADER = "from"
 TOPIC_NAME_LENGTH_MAX = 249
 
+_WORDS = struct.Struct("<I")
 _NAMESPACE = re.compile(r"[a-zA-Z0-9._-]+")
 _APP = re.compile(r"[a-zA-Z0-9_-]+")
 # Plain decimals only: int() alone would take b" 1", b"+1" and b"1_0", and one number must have one spelling.
@@ -59,8 +61,8 @@ def murmur2(data: bytes) -> int:
     size = len(data)
     h = 0x9747B28C ^ size
     whole = size & ~3
-    for at in range(0, whole, 4):
-        k = int.from_bytes(data[at : at + 4], "little") * 0x5BD1E995 & 0xFFFFFFFF
+    for (word,) in _WORDS.iter_unpack(data[:whole]):
+        k = word * 0x5BD1E995 & 0xFFFFFFFF
         h = (h * 0x5BD1E995 & 0xFFFFFFFF) ^ ((k ^ k >> 24) * 0x5BD1E995 & 0xFFFFFFFF)
     if whole < size:
         h = (h ^ int.from_bytes(data[whole:], "little")) * 0x5BD1E995 & 0xFFFFFFFF
