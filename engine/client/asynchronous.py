@@ -1,9 +1,8 @@
 """The client for asyncio. It never blocks its event loop: what would, runs in a thread."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -162,11 +161,11 @@ class AsyncWorkflowClient:
 
     # --- inside ---
 
-    async def _publish(self, request: Request) -> None:
+    def _publish(self, request: Request) -> "asyncio.Future[None]":
         # Giving up the wait does not take a command back.
         published, settle = self._loop_queue().later()
         self._connection.publish(request.key, request.value, settle)
-        await published
+        return published
 
     def _loop_queue(self) -> LoopQueue:
         if self._queue is None:
@@ -174,11 +173,10 @@ class AsyncWorkflowClient:
         return self._queue
 
     async def _wait(self, wait: waiting.Wait) -> WorkflowState:
-        woken = Wakeup(asyncio.get_running_loop())
-        wake = partial(self._loop_queue().call_soon, woken.set)
-        mirror = self._tail.wait_at_once(wait.instance_id, woken, wake)
+        woken = Wakeup(self._loop_queue())
+        mirror = self._tail.wait_at_once(wait.instance_id, woken, woken.set_soon)
         if mirror is None:
-            mirror = await self._follow(wait.instance_id, woken, wake)
+            mirror = await self._follow(wait.instance_id, woken)
         if wait.is_curious:
             mirror.curious.add(woken)
         try:
@@ -186,8 +184,9 @@ class AsyncWorkflowClient:
         finally:
             self._tail.leave(mirror, woken)
 
-    async def _follow(self, instance_id: str, woken: Wakeup, wake: Callable[[], None]) -> Mirror:
-        following = asyncio.ensure_future(asyncio.to_thread(self._tail.wait, instance_id, woken, wake))
+    async def _follow(self, instance_id: str, woken: Wakeup) -> Mirror:
+        waiting_there = asyncio.to_thread(self._tail.wait, instance_id, woken, woken.set_soon)
+        following = asyncio.ensure_future(waiting_there)
         try:
             return await asyncio.shield(following)
         except asyncio.CancelledError:

@@ -5,8 +5,12 @@ would have the thread that brings them wait a hundred times for its turn.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
+
+# How late a wait may end whose time is over: nobody waits so exactly for what is counted in seconds.
+TICK_S = 1 / 64
 
 
 class LoopQueue:
@@ -16,6 +20,11 @@ class LoopQueue:
         self._loop = loop
         self._callbacks: deque[Callable[[], object]] = deque()
         self._is_woken = False
+        self.deadlines = Deadlines(loop)
+
+    def future(self) -> "asyncio.Future[None]":
+        """A future of this loop."""
+        return self._loop.create_future()
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Runs `callback` in the loop's thread; never, if the loop was closed."""
@@ -27,7 +36,7 @@ class LoopQueue:
 
     def later(self) -> "tuple[asyncio.Future[None], Callable[[BaseException | None], None]]":
         """A future, and what settles it from any thread: with an error, or None."""
-        future: asyncio.Future[None] = self._loop.create_future()
+        future = self.future()
         return future, lambda error: self.call_soon(lambda: _settle(future, error))
 
     def _run(self) -> None:
@@ -38,11 +47,58 @@ class LoopQueue:
             callbacks.popleft()()
 
 
-class Wakeup:
-    """Wakes one task, which waits for it again and again. `set` is called by the loop's thread."""
+class Deadlines:
+    """Ends futures of one loop when their time is over: one timer for all that end within the same tick.
+
+    Nearly no wait lasts that long, and a timer for each would cost more than all else that a wait does.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._ticks: dict[int, _Tick] = {}
+
+    def add(self, future: "asyncio.Future[None]", seconds: float) -> int:
+        """Settles `future` after `seconds`, or up to a tick later. The result is what `discard` needs."""
+        number = math.ceil((self._loop.time() + seconds) / TICK_S)
+        tick = self._ticks.get(number)
+        if tick is None:
+            timer = self._loop.call_at(number * TICK_S, self._end, number)
+            tick = self._ticks[number] = _Tick(timer)
+        tick.futures.add(future)
+        return number
+
+    def discard(self, future: "asyncio.Future[None]", number: int) -> None:
+        """Forgets a future that was added, also after its time."""
+        tick = self._ticks.get(number)
+        if tick is None:
+            return
+        tick.futures.discard(future)
+        if not tick.futures:
+            tick.timer.cancel()
+            del self._ticks[number]
+
+    def _end(self, number: int) -> None:
+        for future in self._ticks.pop(number).futures:
+            _settle(future, None)
+
+
+class _Tick:
+    """The futures that end at one time."""
+
+    __slots__ = ("futures", "timer")
+
+    def __init__(self, timer: asyncio.TimerHandle) -> None:
+        self.timer = timer
+        self.futures: set[asyncio.Future[None]] = set()
+
+
+class Wakeup:
+    """Wakes one task, which waits for it again and again."""
+
+    __slots__ = ("_is_set", "_queue", "_waiter")
+
+    def __init__(self, queue: LoopQueue) -> None:
+        self._queue = queue
         self._is_set = False
         self._waiter: asyncio.Future[None] | None = None
 
@@ -50,8 +106,11 @@ class Wakeup:
         """What was before is of no interest any more."""
         self._is_set = False
 
-    def set(self) -> None:
-        """Wakes the task; or it does not even begin to wait."""
+    def set_soon(self) -> None:
+        """Wakes the task; or it does not even begin to wait. Any thread."""
+        self._queue.call_soon(self._set)
+
+    def _set(self) -> None:
         self._is_set = True
         if self._waiter is not None:
             _settle(self._waiter, None)
@@ -60,13 +119,13 @@ class Wakeup:
         """Until it is set, or the time is over."""
         if self._is_set:
             return
-        # A timer and a future are all it takes; asyncio's own timeout costs a task's bookkeeping each time.
-        self._waiter = waiter = self._loop.create_future()
-        timer = self._loop.call_later(seconds, _settle, waiter, None)
+        deadlines = self._queue.deadlines
+        self._waiter = waiter = self._queue.future()
+        deadline = deadlines.add(waiter, seconds)
         try:
             await waiter
         finally:
-            timer.cancel()
+            deadlines.discard(waiter, deadline)
             self._waiter = None
 
 
