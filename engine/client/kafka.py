@@ -148,7 +148,7 @@ class KafkaTail:
         if first is None:
             return []
         messages = [first, *self._consumer.consume(BATCH_RECORDS, 0)]
-        return [record_of(message) for message in messages if message_is_good(message)]
+        return [record_of(each) for each in messages if each.error() is None or message_is_good(each)]
 
     def positions(self) -> dict[int, int]:
         """See the port. Markers and aborted records are passed too, and return nothing."""

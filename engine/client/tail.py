@@ -272,13 +272,11 @@ class Tail:
 
     def _take(self, records: list[Record], commits: dict[int, Commits]) -> None:
         woken: dict[int, Mirror] = {}
-        mirrors = self._mirrors
         for record in records:
+            committed = commits[record.partition].add(record)
             if record.key == CHECKPOINT_KEY:
-                self._take_commit(commits[record.partition].add(record), woken)
+                self._take_commit(committed, woken)
                 self._positions[record.partition] = record.offset + 1
-            elif instance_key_of(record.key) in mirrors:
-                commits[record.partition].add(record)
         for mirror in woken.values():
             mirror.wake()
         if self._bytes > MIRRORED_BYTES_MAX:
@@ -286,13 +284,15 @@ class Tail:
                 self._forget_some(MIRRORS_MAX, MIRRORED_BYTES_MAX // 2)
 
     def _take_commit(self, records: list[Record], woken: dict[int, Mirror]) -> None:
+        mirror_of = self._mirrors.get
         for record in records:
-            mirror = self._mirrors.get(instance_key_of(record.key))
+            mirror = mirror_of(instance_key_of(record.key))
             if mirror is None:
                 continue
             self._bytes += len(record.value or b"")
-            if mirror.add(record):
-                woken[id(mirror)] = mirror
+            if not mirror.add(record):
+                continue
+            woken[id(mirror)] = mirror
             if mirror.is_neglected:
                 with self._lock:
                     self._mirrors.pop(mirror.instance_id.encode(), None)
