@@ -178,9 +178,10 @@ class Fold:
             self._input = self._output = self._failure = None
 
     def _note_payloads(self, event: ev.Event) -> None:
-        if isinstance(event, ev.InstanceStarted):
-            self._input = event.input
-        elif isinstance(event, ev.InstanceCompleted | ev.InstanceTerminated):
-            self._output = event.output
-        elif isinstance(event, ev.InstanceFailed):
-            self._failure = event.failure
+        match event:
+            case ev.InstanceStarted():
+                self._input = event.input
+            case ev.InstanceCompleted() | ev.InstanceTerminated():
+                self._output = event.output
+            case ev.InstanceFailed():
+                self._failure = event.failure

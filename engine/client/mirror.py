@@ -112,6 +112,9 @@ class Mirror:
         """The instance as far as the tail has it; None where there is none, or more must be read first."""
         if self.failure is not None:
             raise self.failure
+        if not self._pending and self._unshown is None and self._fold.state is None:
+            # The first look of most waits. Whatever comes from now on wakes them.
+            return None
         with self._lock:
             # While somebody reads, what the tail brings has to wait for what lies before it.
             if self._is_reading:
@@ -128,7 +131,7 @@ class Mirror:
                 return None
             state = fold.shown(fetch_payloads=fetch_payloads)
         # A run that had ended before the start was published is not what came of that start.
-        if state is not None and state.is_finished and fold.last_offset < self.floor:
+        if state is not None and fold.last_offset < self.floor and state.is_finished:
             return None
         return state
 
