@@ -178,10 +178,9 @@ class Fold:
             self._input = self._output = self._failure = None
 
     def _note_payloads(self, event: ev.Event) -> None:
-        match event:
-            case ev.InstanceStarted():
-                self._input = event.input
-            case ev.InstanceCompleted() | ev.InstanceTerminated():
-                self._output = event.output
-            case ev.InstanceFailed():
-                self._failure = event.failure
+        if isinstance(event, ev.InstanceStarted):
+            self._input = event.input
+        elif isinstance(event, (ev.InstanceCompleted, ev.InstanceTerminated)):
+            self._output = event.output
+        elif isinstance(event, ev.InstanceFailed):
+            self._failure = event.failure
