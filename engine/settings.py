@@ -11,6 +11,7 @@ import msgspec
 
 from engine.errors import ConfigurationError
 from engine.kafka.settings import KafkaSettings
+from engine.model.retention import RetentionPolicy, parse_duration_ms
 from engine.node.worker import WorkerSettings
 from engine.partition.context import OwnerSettings
 
@@ -163,6 +164,20 @@ class Settings:
     purge_records_max: int = _setting(
         _OWNER.purge_records_max, "Tombstones that one commit writes for purges.", bounds=(1, 100_000)
     )
+    retention_any_terminal: str = _setting(
+        "",
+        "How long finished instances are kept, counted from their end: then they are purged. By default for "
+        "ever. 90s, 1h30m, 30d; 0s purges at once.",
+        unit="duration",
+    )
+    retention_completed: str = _setting("", "The same for completed ones alone.", unit="duration")
+    retention_failed: str = _setting("", "The same for failed ones alone.", unit="duration")
+    retention_terminated: str = _setting("", "The same for terminated ones alone.", unit="duration")
+    retention_per_second: int = _setting(
+        _OWNER.retention_per_second,
+        "Instances that retention purges at most, per second and partition.",
+        bounds=(1, 100_000),
+    )
     trim_interval_ms: int = _setting(
         _OWNER.trim_interval_ms,
         "How often inbox records that are processed and committed are let go.",
@@ -237,7 +252,17 @@ class Settings:
 
     def owner(self) -> OwnerSettings:
         """The owners' part."""
-        return msgspec.convert(dataclasses.asdict(self), OwnerSettings)
+        values = dataclasses.asdict(self) | {"retention": self.retention()}
+        return msgspec.convert(values, OwnerSettings)
+
+    def retention(self) -> RetentionPolicy:
+        """How long finished instances are kept."""
+        return RetentionPolicy(
+            any_terminal_ms=_duration_ms(self.retention_any_terminal),
+            completed_ms=_duration_ms(self.retention_completed),
+            failed_ms=_duration_ms(self.retention_failed),
+            terminated_ms=_duration_ms(self.retention_terminated),
+        )
 
     def worker(self) -> WorkerSettings:
         """The worker's part."""
@@ -277,6 +302,8 @@ def _check(setting: Declared, value: Any) -> None:
     if setting.choices and value not in setting.choices:
         message = f"expected {setting.name} to be one of {', '.join(setting.choices)}, but it is {value!r}"
         raise ConfigurationError(message)
+    if setting.unit == "duration":
+        _check_duration(setting, value)
     if setting.minimum is None or setting.maximum is None or setting.minimum <= value <= setting.maximum:
         return
     bounds = f"{setting.minimum:,} and {setting.maximum:,}"
@@ -286,3 +313,15 @@ def _check(setting: Declared, value: Any) -> None:
         f"change {setting.option} or {setting.variable}"
     )
     raise ConfigurationError(message)
+
+
+def _check_duration(setting: Declared, value: str) -> None:
+    try:
+        _duration_ms(value)
+    except ValueError as error:
+        message = f"{setting.name}: {error}; change {setting.option} or {setting.variable}"
+        raise ConfigurationError(message) from error
+
+
+def _duration_ms(value: str) -> int | None:
+    return parse_duration_ms(value) if value else None

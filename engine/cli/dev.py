@@ -3,24 +3,33 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
 from engine.cli.ending import serve_and_end
 from engine.cli.logs import configure_logging
 from engine.cli.serving import port_option, serving, settings_of
+from engine.cli.settings import settings_options
 from engine.client.embedded import EmbeddedConnection
 from engine.embedded import EmbeddedCommandSource, EmbeddedLags, EmbeddedLog
 from engine.gateway.server import HOST, PORT, is_taken
 from engine.node.endpoint import Endpoint
 from engine.node.loading import load_app
 from engine.node.process import StopRequest
-from engine.node.worker import Worker, WorkerPorts, WorkerSettings
+from engine.node.worker import Worker, WorkerPorts
 from engine.partition.ports import Store
-from engine.settings import LOG_FORMATS, LOG_LEVELS
+from engine.settings import LOG_FORMATS, LOG_LEVELS, Settings
 from engine.store.rocks import open_store
 
 NO_PORT = -1
+RETENTION = (
+    "retention_any_terminal",
+    "retention_completed",
+    "retention_failed",
+    "retention_terminated",
+    "retention_per_second",
+)
 
 
 @click.command(short_help="Run an app's workflows without a Kafka.")
@@ -55,6 +64,7 @@ NO_PORT = -1
     show_envvar=True,
     help="Serve /metrics and /healthz on this port of 127.0.0.1. 0 serves none.",
 )
+@settings_options(RETENTION)
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), default="warning", show_default=True)
 @click.option("--log-format", type=click.Choice(LOG_FORMATS), default="text", show_default=True)
 def dev(
@@ -65,22 +75,27 @@ def dev(
     is_served: bool,
     http_port: int | None,
     metrics_port: int,
-    **logs: str,
+    **values: Any,
 ) -> None:
     """Run PACKAGE.MODULE:APP in this process until Ctrl-C, with all data in one directory.
 
     The same engine as a worker's, on an embedded log: instances survive a restart, and a kill.
     """
-    configure_logging(logs["log_level"], logs["log_format"])
+    configure_logging(values.pop("log_level"), values.pop("log_format"))
     port = http_port if is_served else NO_PORT
-    serve_and_end(lambda: _run(application, directory, app, port, metrics_port))
+
+    def run() -> int:
+        settings = Settings(app=app, metrics_port=metrics_port, **values)
+        return _run(application, directory, settings, port)
+
+    serve_and_end(run)
 
 
-def _run(application: str, directory: Path, app: str, port: int | None, metrics_port: int) -> int:
-    stop = StopRequest()
+def _run(application: str, directory: Path, settings: Settings, port: int | None) -> int:
+    stop, app = StopRequest(), settings.app
     registry = load_app(application).registry
     registry.app_id = app
-    endpoint = Endpoint("127.0.0.1", metrics_port) if metrics_port else None
+    endpoint = Endpoint(settings.metrics_host, settings.metrics_port) if settings.metrics_port else None
     log = EmbeddedLog(directory)
     history_topic_id = log.identity.history_topic_id
 
@@ -89,7 +104,7 @@ def _run(application: str, directory: Path, app: str, port: int | None, metrics_
 
     source, lags = EmbeddedCommandSource(log), EmbeddedLags(directory)
     ports = WorkerPorts(log=log, source=source, open_store=open_partition, lags=lags)
-    worker = Worker(registry, ports, WorkerSettings())
+    worker = Worker(registry, ports, settings.worker())
     stop.watch(worker)
     if endpoint is not None:
         endpoint.show(worker, app, "wf")

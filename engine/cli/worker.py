@@ -1,10 +1,10 @@
 """`engine worker`: runs an app's workflows on Kafka. Only reads what it is told: engine.node works."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import msgspec
@@ -12,40 +12,16 @@ import msgspec
 from engine.cli.logs import configure_logging
 from engine.cli.options import BOOTSTRAP_PROPERTY, check_kafka
 from engine.cli.serving import host_option, port_option, serving, settings_of
+from engine.cli.settings import settings_options
 from engine.client.opening import open_kafka
 from engine.errors import ConfigurationError
 from engine.kafka.settings import load_properties
 from engine.node.process import Assignment, StopRequest, end_process, run_process
 from engine.node.state import Slot, take_slots
 from engine.node.supervisor import CONFIGURATION_EXIT, Supervisor
-from engine.settings import Declared, Settings, declared
-
-F = TypeVar("F", bound=Callable[..., Any])
+from engine.settings import Settings
 
 STATE_DIRECTORY = Path(".engine/state")
-
-
-def settings_options(command: F) -> F:
-    """Decorator: an option for every setting, each of which its environment variable sets too."""
-    for setting in reversed(declared()):
-        command = _option(setting)(command)
-    return command
-
-
-def _option(setting: Declared) -> Callable[[F], F]:
-    unit = f" [{setting.unit}]" if setting.unit and setting.unit != "path" else ""
-    name = f"{setting.option}/--no-{setting.option[2:]}" if setting.kind is bool else setting.option
-    return click.option(
-        name,
-        setting.name,
-        type=click.Choice(setting.choices) if setting.choices else setting.kind,
-        default=setting.default,
-        envvar=setting.variable,
-        show_default=setting.default not in ("", False),
-        show_envvar=True,
-        metavar="PATH" if setting.unit == "path" else None,
-        help=f"{setting.prose}{unit}",
-    )
 
 
 class _Http(msgspec.Struct, frozen=True):
@@ -58,7 +34,7 @@ class _Http(msgspec.Struct, frozen=True):
 
 @click.command(short_help="Run an app's workflows on Kafka.")
 @click.argument("application", metavar="PACKAGE.MODULE:APP")
-@settings_options
+@settings_options()
 @click.option(
     "--http/--no-http",
     "is_wanted",

@@ -37,7 +37,7 @@ class Seat(msgspec.Struct, kw_only=True):
 
 
 class Early(msgspec.Struct, frozen=True, gc=False):
-    """A timer came before its time by the recorded clock; it is armed again and nothing is recorded."""
+    """What is due came before its time by the recorded clock; it comes again, and nothing is recorded."""
 
     due_at_ms: int
 
@@ -148,6 +148,18 @@ def _fire_timer(seat: Seat, command: Any, now_ms: int) -> Decision:
     return event if now_ms >= due_at_ms else Early(due_at_ms)
 
 
+# --- retention ---
+
+
+def _expire(seat: Seat, command: Any, now_ms: int) -> Decision:
+    run = seat.state or seat.stub
+    # Another run may have taken its place, or somebody else have purged it.
+    if run is None or seat.is_live or run.run_id != command.run_id:
+        return Rejected(Reason.SUPERSEDED)
+    # Children are instances of their own: how long they are kept follows from how and when they ended.
+    return Purge(recursive=False, force=False) if now_ms >= command.due_at_ms else Early(command.due_at_ms)
+
+
 # --- child ---
 
 
@@ -251,6 +263,7 @@ _DECIDERS: dict[type, Callable[[Seat, Any, int], Decision]] = {
     cm.CompleteActivity: _complete_activity,
     cm.FailActivity: _fail_activity,
     cm.FireTimer: _fire_timer,
+    cm.ExpireInstance: _expire,
     cm.StartChild: _start,
     cm.CompleteChild: _complete_child,
     cm.FailChild: _fail_child,

@@ -18,7 +18,7 @@ from engine.model import effects as ef
 from engine.model import events as ev
 from engine.model.failure import cut, failure_of
 from engine.model.ids import run_id_of_continuation
-from engine.model.state import InstanceState, RunStub
+from engine.model.state import InstanceState, RunStub, stub_of
 
 STALL_NONDETERMINISM = "NonDeterminism"
 STALL_HISTORY_LIMIT = "HistoryLimitExceeded"
@@ -29,6 +29,7 @@ _HEEDED_WHEN_STALLED = frozenset(
     {
         cm.TerminateInstance,
         cm.TerminateChild,
+        cm.ExpireInstance,
         cm.PurgeInstance,
         cm.PurgeChild,
         cm.StartInstance,
@@ -143,9 +144,9 @@ class _TurnTaker:
             self._reject(command, decision)  # type: ignore[arg-type]
         elif kind is Early:
             self.turn.is_early = True
-            assert isinstance(command, cm.FireTimer)
-            assert state is not None
-            self.turn.effects.append(arm(state, command.timer, command.due_at_ms))
+            if isinstance(command, cm.FireTimer):
+                assert state is not None
+                self.turn.effects.append(arm(state, command.timer, command.due_at_ms))
         elif kind is Purge:
             self._purge(decision)  # type: ignore[arg-type]
         else:
@@ -278,11 +279,8 @@ class _TurnTaker:
         self._leave()
 
     def _purge_run(self, old: InstanceState | RunStub) -> None:
-        last = old.sequence if isinstance(old, InstanceState) else old.last_sequence
-        purge = ef.PurgeRun(
-            instance_id=old.instance_id, run_id=old.run_id, last_sequence=last, key_sum=old.key_sum
-        )
-        self.turn.effects.append(purge)
+        run = stub_of(old) if isinstance(old, InstanceState) else old
+        self.turn.effects.append(ef.PurgeRun(run=run))
 
     def _leave(self) -> None:
         if self.seat.execution is not None:

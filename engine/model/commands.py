@@ -83,6 +83,17 @@ class FireTimer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     due_at_ms: int
 
 
+# --- retention ---
+
+
+class ExpireInstance(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A finished run was kept for as long as the policy said: it goes with its history, its children not."""
+
+    instance_id: str
+    run_id: str
+    due_at_ms: int
+
+
 # --- child: between instances, by channels ---
 
 
@@ -163,7 +174,7 @@ PublicCommand = (
 ActivityResult = CompleteActivity | FailActivity
 ChildResult = CompleteChild | FailChild
 ChannelMessage = StartChild | CompleteChild | FailChild | TerminateChild | PurgeChild
-Command = PublicCommand | ActivityResult | FireTimer | ChannelMessage | RefuseRecord
+Command = PublicCommand | ActivityResult | FireTimer | ExpireInstance | ChannelMessage | RefuseRecord
 
 PUBLIC_COMMANDS: tuple[type, ...] = (
     StartInstance,
@@ -177,6 +188,7 @@ ENGINE_COMMANDS: tuple[type, ...] = (
     CompleteActivity,
     FailActivity,
     FireTimer,
+    ExpireInstance,
     StartChild,
     CompleteChild,
     FailChild,

@@ -6,6 +6,7 @@ import msgspec
 
 from engine.model.commands import ChannelMessage
 from engine.model.failure import Payload
+from engine.model.state import RunStub
 
 
 class Reason(StrEnum):
@@ -65,13 +66,10 @@ class SendMessage(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class PurgeRun(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Write a tombstone over every event of this run.
 
-    `key_sum` covers what was on record before this turn.
+    Its `key_sum` covers what was on record before this turn.
     """
 
-    instance_id: str
-    run_id: str
-    last_sequence: int
-    key_sum: int
+    run: RunStub
 
 
 class RunEnded(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -75,6 +75,9 @@ METRICS = (
     Metric("engine_timers_fired_total", _C, "Timers fired.", _P),
     Metric("engine_timer_late_seconds", _H, "Seconds from a timer's time until it was fired."),
     Metric("engine_timer_overdue_seconds", _G, "Seconds by which the next timer is overdue.", _P),
+    # --- retention ---
+    Metric("engine_retention_purged_total", _C, "Finished instances purged by retention.", _P),
+    Metric("engine_retention_overdue_seconds", _G, "Seconds by which the next of them is overdue.", _P),
     # --- activities ---
     Metric("engine_activities_started_total", _C, "Attempts asked for."),
     Metric("engine_activities_queued", _G, "Attempts that no thread has taken up."),

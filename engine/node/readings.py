@@ -211,6 +211,8 @@ READERS: dict[str, Reader] = {
     "engine_timers_fired_total": _counters("timers_fired"),
     "engine_timer_late_seconds": _one(lambda v: Scaled(v.worker.measures.timer_late_ms, 1000)),
     "engine_timer_overdue_seconds": _owners(_overdue),
+    "engine_retention_purged_total": _counters("expired"),
+    "engine_retention_overdue_seconds": _owners(lambda o, _: o.turns.retention.overdue_ms / 1000),
     "engine_activities_started_total": _one(lambda v: v.worker.pool.started),
     "engine_activities_queued": _one(lambda v: v.worker.pool.waiting),
     "engine_activities_running": _one(lambda v: max(0, v.worker.pool.under_way - v.worker.pool.waiting)),

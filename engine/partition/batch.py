@@ -72,8 +72,6 @@ class Batch:
     def purge(self, progress: PurgeProgress, count_max: int) -> PurgeProgress | None:
         """Writes up to `count_max` tombstones over a run; what is left to do, or None."""
         run = (progress.instance_id, progress.run_id)
-        if progress.next_sequence == 1:
-            self.changes.forget_run(run, progress.last_sequence)
         end = min(progress.last_sequence, progress.next_sequence + count_max - 1)
         prefix = f"{run[0]}|{run[1]}|"
         for sequence in range(progress.next_sequence, end + 1):

@@ -5,6 +5,9 @@ for the commits of a second, and a run that begins and ends in between costs no 
 repaired by reading the history on from the store's position, as ever.
 """
 
+from collections.abc import Callable, Collection
+from itertools import islice
+
 import msgspec
 
 from engine.model.events import Recorded
@@ -26,6 +29,7 @@ class Cache:
         self._changes = Changes()
         self._position: StorePosition | None = None
         self._since_ms = 0
+        self._told: Callable[[Collection[RunStub]], None] = lambda _: None
 
     def stubs(self, instance_ids: list[str]) -> list[RunStub | None]:
         """The finished runs of these instances; None where there is none."""
@@ -38,6 +42,14 @@ class Cache:
         """The committed events of a live run."""
         self.write()
         return read_run(self._store, instance_id, run_id)
+
+    def watch_ends(self, told: Callable[[Collection[RunStub]], None]) -> None:
+        """From now on `told` hears of the stubs that come into the store, when they are there."""
+        self._told = told
+
+    def ends(self, prefix: bytes, start: bytes, count_max: int) -> list[bytes]:
+        """The first keys by which stubs are found by their end, from `start` on, of those in the store."""
+        return [key for key, _ in islice(self._store.scan(prefix, start), count_max)]
 
     def committed(self, changes: Changes, position: StorePosition, now_ms: int) -> None:
         """These changes are in the log, up to `position`."""
@@ -60,6 +72,7 @@ class Cache:
             return
         changes, self._changes, self._position = self._changes, Changes(), None
         self._store.write(*changes.writes(), position)
+        self._told(changes.stubs)
 
 
 def _stub_in(value: bytes | None) -> RunStub | None:

@@ -3,6 +3,8 @@
 A run that begins and ends before that leaves a stub, and its events are never written at all.
 """
 
+from collections.abc import Collection
+
 import msgspec
 
 from engine.model.state import RunStub
@@ -18,8 +20,8 @@ class Changes:
         self.size = 0
         self._events: dict[RunKey, list[tuple[int, bytes]]] = {}
         self._stubs: dict[str, RunStub] = {}
-        # By run, how many events there ever were of it; and whose stubs go.
-        self._gone_runs: dict[RunKey, int] = {}
+        # What was known of each run that goes; and whose stubs do.
+        self._gone_runs: dict[RunKey, RunStub] = {}
         self._gone_stubs: set[str] = set()
         self._messages: dict[bytes, bytes | None] = {}
 
@@ -37,19 +39,25 @@ class Changes:
         """The run is over: its events leave the cache, a stub stays."""
         self._stubs[stub.instance_id] = stub
 
-    def forget_run(self, run: RunKey, last_sequence: int) -> None:
+    def forget_run(self, gone: RunStub) -> None:
         """All of it leaves at once: a part would look like damage to the next claim."""
+        run = (gone.instance_id, gone.run_id)
         self._events.pop(run, None)
-        self._gone_runs[run] = last_sequence
+        self._gone_runs[run] = gone
         # The next run of the instance may be over already, and then the stub is of that.
-        stub = self._stubs.get(run[0])
-        if stub is None or stub.run_id == run[1]:
-            self._stubs.pop(run[0], None)
-            self._gone_stubs.add(run[0])
+        stub = self._stubs.get(gone.instance_id)
+        if stub is None or stub.run_id == gone.run_id:
+            self._stubs.pop(gone.instance_id, None)
+            self._gone_stubs.add(gone.instance_id)
 
     def set_message(self, record_key: bytes, value: bytes | None) -> None:
         """A message to another instance is on record; or gone, with None."""
         self._messages[keys.outbox_key(record_key)] = value
+
+    @property
+    def stubs(self) -> Collection[RunStub]:
+        """The runs that are over, and not gone."""
+        return self._stubs.values()
 
     def stub(self, instance_id: str) -> tuple[bool, RunStub | None]:
         """Whether this says what stub the instance has, and which: None where it has none."""
@@ -59,8 +67,8 @@ class Changes:
     def add(self, later: "Changes") -> None:
         """Takes over `later`, which is of no more use."""
         self.size += later.size
-        for run, last_sequence in later._gone_runs.items():
-            self.forget_run(run, last_sequence)
+        for gone in later._gone_runs.values():
+            self.forget_run(gone)
         for run, events in later._events.items():
             known = self._events.get(run)
             if known is None:
@@ -74,8 +82,9 @@ class Changes:
         """(puts, deletes). No key is in both."""
         puts = [(key, value) for key, value in self._messages.items() if value is not None]
         deletes = [key for key, value in self._messages.items() if value is None]
-        for run, last_sequence in self._gone_runs.items():
-            deletes.extend(keys.event_key(*run, sequence) for sequence in range(1, last_sequence + 1))
+        for run, gone in self._gone_runs.items():
+            deletes.extend(keys.event_key(*run, each) for each in range(1, gone.last_sequence + 1))
+            deletes.append(keys.ended_key(gone))
         deletes.extend(keys.stub_key(each) for each in self._gone_stubs if each not in self._stubs)
         for run, events in self._events.items():
             stub = self._stubs.get(run[0])
@@ -87,4 +96,5 @@ class Changes:
                 deletes.extend(keys.event_key(*run, sequence) for sequence in range(1, events[0][0]))
         for each, stub in self._stubs.items():
             puts.append((keys.stub_key(each), msgspec.msgpack.encode(stub)))
+            puts.append((keys.ended_key(stub), b""))
         return puts, deletes

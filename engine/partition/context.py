@@ -6,6 +6,7 @@ import msgspec
 
 from engine.core.registry import Registry
 from engine.model.effects import RunActivity, Warn
+from engine.model.retention import RetentionPolicy
 from engine.partition.careful import Exam
 from engine.partition.measures import Measures
 from engine.partition.notices import Notice
@@ -23,6 +24,8 @@ class OwnerSettings(msgspec.Struct, frozen=True, kw_only=True):
     live_executions_max: int = 20_000
     timers_per_tick_max: int = 500
     purge_records_max: int = 2_000
+    retention: RetentionPolicy = RetentionPolicy()
+    retention_per_second: int = 100
     trim_interval_ms: int = 5_000
     lives_forgiven_ms: int = 60_000
     standstill_ms: int = 1_000

@@ -1,12 +1,17 @@
 """The store's keys.
 
-Events by run and number in their order, stubs by instance, unsent messages by channel.
+Events by run and number in their order, stubs by instance and by how and when they ended, unsent messages by
+channel.
 """
 
+import msgspec
+
 from engine.codec.topics import parse_history_key
+from engine.model.state import Phase, RunStub
 
 EVENTS = b"e"
 STUBS = b"s"
+ENDED = b"t"
 OUTBOX = b"o"
 
 
@@ -23,6 +28,32 @@ def run_prefix(instance_id: str, run_id: str) -> bytes:
 def stub_key(instance_id: str) -> bytes:
     """Where a finished run's stub is."""
     return STUBS + instance_id.encode()
+
+
+class Ended(msgspec.Struct, frozen=True, gc=False):
+    """A finished run, and when it ended."""
+
+    instance_id: str
+    run_id: str
+    ended_at_ms: int
+
+
+def ended_prefix(phase: Phase) -> bytes:
+    """What all keys of runs that ended so begin with."""
+    return b"%s%s\0" % (ENDED, phase.value.encode())
+
+
+def ended_key(stub: RunStub) -> bytes:
+    """Sorts by when a run ended, among those that ended the same way. Every stub has one; it has no value."""
+    run = b"%s\0%s" % (stub.instance_id.encode(), stub.run_id.encode())
+    return ended_prefix(stub.phase) + stub.ended_at_ms.to_bytes(8, "big") + run
+
+
+def parse_ended(phase: Phase, key: bytes) -> Ended:
+    """What `ended_key` was made of."""
+    start = len(ended_prefix(phase))
+    instance_id, run_id = key[start + 8 :].decode().split("\0")
+    return Ended(instance_id, run_id, int.from_bytes(key[start : start + 8], "big"))
 
 
 def outbox_key(record_key: bytes) -> bytes:

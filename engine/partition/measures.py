@@ -68,6 +68,7 @@ class Counters(msgspec.Struct):
     orphans: int = 0
     replays: int = 0
     timers_fired: int = 0
+    expired: int = 0
 
 
 class RunsEnded:

@@ -196,7 +196,7 @@ class Owner:
         if self._backlog:
             self._work_off()
         if self.status is OwnerStatus.LIVE and not self._is_suspect:
-            self._fire_timers(now_ms)
+            self._fire_due(now_ms)
             self._send_outbox(self._checkpoint_upto())
             self._forgive(now_ms)
         if self._in_flight is None and self._is_commit_due(now_ms):
@@ -235,11 +235,11 @@ class Owner:
             wake = min(wake, max(0, due - broker_now))
         return wake
 
-    def _fire_timers(self, now_ms: int) -> None:
+    def _fire_due(self, now_ms: int) -> None:
         broker_now = self.turns.clock.now_ms(now_ms)
         if broker_now is None:
             return
-        for append in self.turns.due_timers(broker_now, self._settings.timers_per_tick_max):
+        for append in self.turns.due(broker_now, now_ms, is_behind=bool(self._backlog)):
             self._log.append(append)
 
     def _mind_standstill(self, now_ms: int) -> None:

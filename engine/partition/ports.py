@@ -281,8 +281,8 @@ class Store(Protocol):
         """The values of `keys`. Raises CacheCorruptFault."""
         ...
 
-    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """All keys that begin with `prefix`, in order.
+    def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """All keys that begin with `prefix`, in order, and are not before `start`.
 
         Raises CacheCorruptFault, also for a scan cut short.
         """

@@ -227,8 +227,10 @@ class _Restore:
 
     def _drop(self, run: RunKey) -> None:
         self._runs.pop(run, None)
-        if self._stub_of(run) is not None:
+        stub = self._stub_of(run)
+        if stub is not None:
             self._set(keys.stub_key(run[0]), None)
+            self._set(keys.ended_key(stub), None)
         if self._may_be_in_store(run):
             for key, _ in self._store.scan(keys.run_prefix(*run)):
                 self._set(key, None)
@@ -240,18 +242,26 @@ class _Restore:
             for key, value in self._store.scan(keys.run_prefix(*run)):
                 stored[int.from_bytes(key[-4:], "big")] = value
                 self._set(key, None)
-        state = _fold_run(run, sorted((stored | events).items()))
-        self._set(keys.stub_key(run[0]), msgspec.msgpack.encode(stub_of(state)))
+        self._leave_stub(_fold_run(run, sorted((stored | events).items())))
+
+    def _leave_stub(self, state: InstanceState) -> None:
+        last, stub = self._stub(state.instance_id), stub_of(state)
+        if last is not None:
+            # The run that had this id before: its tombstones come behind the events of the one in its place.
+            self._set(keys.ended_key(last), None)
+        self._set(keys.stub_key(state.instance_id), msgspec.msgpack.encode(stub))
+        self._set(keys.ended_key(stub), b"")
 
     def _stub_of(self, run: RunKey) -> RunStub | None:
-        key = keys.stub_key(run[0])
+        stub = self._stub(run[0])
+        return stub if stub is not None and stub.run_id == run[1] else None
+
+    def _stub(self, instance_id: str) -> RunStub | None:
+        key = keys.stub_key(instance_id)
         value = None if key in self._deletes else self._puts.get(key)
         if value is None and key not in self._deletes and not (self._is_rebuild and not self._in_store):
             value = self._store.get_many([key])[0]
-        if value is None:
-            return None
-        stub = msgspec.msgpack.decode(value, type=RunStub)
-        return stub if stub.run_id == run[1] else None
+        return None if value is None else msgspec.msgpack.decode(value, type=RunStub)
 
     def _may_be_in_store(self, run: RunKey) -> bool:
         return not self._is_rebuild or run in self._in_store
@@ -302,16 +312,24 @@ class _Restore:
             count.add(state.key_sum, state.sequence)
         if finished:
             self._stub_late(finished)
+        stubs = 0
         for _, value in self._store.scan(keys.STUBS):
             stub = msgspec.msgpack.decode(value, type=RunStub)
             count.add(stub.key_sum, stub.last_sequence)
+            stubs += 1
+        ended = sum(1 for _ in self._store.scan(keys.ENDED))
+        if ended != stubs:
+            message = (
+                f"the store of partition {self._claim.partition} has {stubs} stubs, but {ended} by their end"
+            )
+            raise CacheCorruptFault(message)
         return states, count
 
     def _stub_late(self, finished: list[InstanceState]) -> None:
         for state in finished:
             for sequence in range(1, state.sequence + 1):
                 self._set(keys.event_key(state.instance_id, state.run_id, sequence), None)
-            self._set(keys.stub_key(state.instance_id), msgspec.msgpack.encode(stub_of(state)))
+            self._leave_stub(state)
         position = self._store.position()
         assert position is not None
         self._store.write(list(self._puts.items()), list(self._deletes), position)

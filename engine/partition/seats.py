@@ -20,7 +20,7 @@ class Seats:
 
     def __init__(self, cache: Cache, registry: Registry, executions_max: int) -> None:
         self.replays = 0
-        self._cache = cache
+        self.cache = cache
         self._registry = registry
         self._executions_max = executions_max
         self._seats: dict[str, Seat] = {}
@@ -49,7 +49,7 @@ class Seats:
         unknown = [each for each in dict.fromkeys(instance_ids) if each not in self._seats]
         if not unknown:
             return
-        for instance_id, stub in zip(unknown, self._cache.stubs(unknown), strict=True):
+        for instance_id, stub in zip(unknown, self.cache.stubs(unknown), strict=True):
             self._seats[instance_id] = Seat(instance_id=instance_id, stub=stub)
         self._fetched.extend(unknown)
 
@@ -64,7 +64,7 @@ class Seats:
     def history(self, seat: Seat) -> list[Recorded]:
         """The committed events of a live run."""
         assert seat.state is not None
-        return self._cache.history(seat.instance_id, seat.state.run_id)
+        return self.cache.history(seat.instance_id, seat.state.run_id)
 
     def replay(self, seat: Seat) -> None:
         """Brings the execution of a live run back from its history. A failure to is noted in the seat."""

@@ -5,8 +5,11 @@ A heap that may hold entries nobody needs any more; firing checks them.
 
 import heapq
 
+from engine.codec import avro
+from engine.model.commands import FireTimer
 from engine.model.effects import ArmTimer
 from engine.model.state import InstanceState
+from engine.partition.ports import Append
 
 
 class BrokerClock:
@@ -67,6 +70,14 @@ class Timers:
     def next_due_ms(self) -> int | None:
         """When the next one is due."""
         return self._heap[0][0] if self._heap else None
+
+
+def firing_of(timer: ArmTimer, partition: int) -> Append:
+    """The append that fires it."""
+    command = FireTimer(
+        instance_id=timer.instance_id, run_id=timer.run_id, timer=timer.timer, due_at_ms=timer.due_at_ms
+    )
+    return Append(partition, timer.instance_id.encode(), avro.encode_command(command))
 
 
 def is_wanted(state: InstanceState, timer: ArmTimer) -> bool:

@@ -38,8 +38,9 @@ from engine.partition.marks import Marks, Verdict, source_of
 from engine.partition.notices import Notice, Stalls, dead_letter
 from engine.partition.outbox import Outbox
 from engine.partition.ports import Append, Identity, Record
+from engine.partition.retention import Retention
 from engine.partition.seats import Seats
-from engine.partition.timers import BrokerClock, Timers, is_wanted
+from engine.partition.timers import BrokerClock, Timers, firing_of, is_wanted
 
 # Refusals that nobody outside has to hear of: a result or timer that came too late, or twice.
 _SILENT = frozenset({ef.Reason.UNKNOWN_CALL, ef.Reason.SUPERSEDED})
@@ -57,6 +58,7 @@ class Turns:
         self.partition = partition
         self.seats = seats
         self.outbox = outbox
+        self.retention = Retention(partition, seats.cache, context.settings)
         self.timers = Timers()
         self.clock = BrokerClock()
         self.measures = context.measures
@@ -69,6 +71,7 @@ class Turns:
         self.next_offset = 0
         self.purges: list[PurgeProgress] = []
         self._identity = identity
+        self._timers_max = context.settings.timers_per_tick_max
         self._registry = context.registry
         self._run_activity = context.run_activity
         self._exam = context.exam
@@ -125,9 +128,13 @@ class Turns:
         turn = self._turn(command, record)
         if turn.is_early and self._is_dispatching:
             self.clock.early_at_ms = record.timestamp_ms
+            if type(command) is cm.ExpireInstance:
+                self.retention.came_early()
         self._collect(turn, batch)
         if turn.rejected is not None:
             self._refused(batch, record, command, turn.rejected)
+        if turn.is_purged and type(command) is cm.ExpireInstance:
+            self.counters.expired += 1
         counts = self._operations.get(type(command))
         if counts is not None:
             counts[turn.rejected is not None] += 1
@@ -222,18 +229,20 @@ class Turns:
         batch.add_message(target, message)
 
     def _collect_purge(self, effect: ef.PurgeRun, batch: Batch, past_sums: dict[str, int]) -> None:
-        self._keys.remove(effect.key_sum + past_sums.get(effect.run_id, 0), effect.last_sequence)
+        run = effect.run
+        self._keys.remove(run.key_sum + past_sums.get(run.run_id, 0), run.last_sequence)
+        batch.changes.forget_run(run)
         self.purges.append(
             PurgeProgress(
-                instance_id=effect.instance_id,
-                run_id=effect.run_id,
+                instance_id=run.instance_id,
+                run_id=run.run_id,
                 next_sequence=1,
-                last_sequence=effect.last_sequence,
+                last_sequence=run.last_sequence,
             )
         )
         # The first tombstone goes with this commit: a restore that meets it drops the whole run. The
         # checkpoint names every purge under way, so their number is bounded too.
-        self._purge(batch, 1 if len(self.purges) <= PURGES_MAX else effect.last_sequence)
+        self._purge(batch, 1 if len(self.purges) <= PURGES_MAX else run.last_sequence)
 
     def _collect_end(self, effect: ef.RunEnded, batch: Batch, past_sums: dict[str, int]) -> None:
         batch.is_urgent = True
@@ -312,22 +321,18 @@ class Turns:
                 elif isinstance(effect, ef.ArmTimer):
                     self.timers.arm(effect)
 
-    def due_timers(self, broker_now_ms: int, count_max: int) -> list[Append]:
-        """The appends that fire what is due and still wanted."""
+    def due(self, broker_now_ms: int, monotonic_ms: int, *, is_behind: bool) -> list[Append]:
+        """The appends that fire what is due and still wanted; retention waits for an owner that is behind."""
         appends: list[Append] = []
-        for timer in self.timers.take_due(broker_now_ms, count_max):
+        for timer in self.timers.take_due(broker_now_ms, self._timers_max):
             seat = self.seats.seat(timer.instance_id)
             if seat.state is None or not is_wanted(seat.state, timer):
                 continue
             self.counters.timers_fired += 1
             self.measures.timer_late_ms.observe(max(0, broker_now_ms - timer.due_at_ms))
-            command = cm.FireTimer(
-                instance_id=timer.instance_id,
-                run_id=timer.run_id,
-                timer=timer.timer,
-                due_at_ms=timer.due_at_ms,
-            )
-            appends.append(Append(self.partition, timer.instance_id.encode(), avro.encode_command(command)))
+            appends.append(firing_of(timer, self.partition))
+        if not is_behind:
+            appends += self.retention.due(broker_now_ms, monotonic_ms, len(self.purges))
         return appends
 
     def quarantine(self, record: Record, batch: Batch) -> None:

@@ -22,10 +22,10 @@ class MemoryStore:
         """The values of `keys`."""
         return [self._values.get(key) for key in keys]
 
-    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """All keys that begin with `prefix`, in order, as they were when the first was asked for."""
+    def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """All keys that begin with `prefix`, from `start` on, in order, as they are when one is asked for."""
         found = []
-        for index in range(bisect_left(self._keys, prefix), len(self._keys)):
+        for index in range(bisect_left(self._keys, max(prefix, start)), len(self._keys)):
             key = self._keys[index]
             if not key.startswith(prefix):
                 break

@@ -29,7 +29,7 @@ from engine.store import tuning
 # Behind every other key, so that a scan of everything can end before it.
 META_KEY = b"\xff\xff~position"
 # Raised when keys or values mean something else than before: stores of other engines are then wiped.
-FORMAT = 1
+FORMAT = 2
 FLUSH_INTERVAL_S = 5.0
 FLUSH_BYTES = 8 * 1024 * 1024
 
@@ -93,8 +93,8 @@ class RocksStore:
         get = self._database.get
         return _checked(lambda: [get(key) for key in keys])
 
-    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """All keys that begin with `prefix`, in order, as they were when the first was asked for.
+    def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """All keys that begin with `prefix`, from `start` on, in order, as they were when one was asked for.
 
         Raises CacheCorruptFault, also for a scan cut short.
         """
@@ -103,7 +103,7 @@ class RocksStore:
         cursor = _Cursor(_checked(lambda: self._database.iter(options)), options)
         self._cursors.add(cursor)
         try:
-            cursor.live().seek(prefix)
+            cursor.live().seek(max(prefix, start))
             while cursor.live().valid():
                 yield cursor.live().key(), cursor.live().value()
                 cursor.live().next()

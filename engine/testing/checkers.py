@@ -13,7 +13,7 @@ from engine.errors import LogDamagedFault
 from engine.model import events as ev
 from engine.model.checkpoint import Checkpoint
 from engine.model.state import InstanceState
-from engine.testing import history_checks, state_checks
+from engine.testing import history_checks, retention_checks, state_checks
 from engine.testing.chaos import Chaos
 from engine.testing.evidence import Evidence, runs_of_view
 from engine.testing.faults import LIVE
@@ -81,6 +81,7 @@ CHECKERS: dict[str, Callable[[Evidence], int]] = {
     "senders keep their order": history_checks.check_order,
     "refusals are clear": history_checks.check_refusals,
     "timers do not spin": history_checks.check_timers,
+    "what is kept is kept": retention_checks.check_retention,
     "states are folds": state_checks.check_states,
     "code replays": state_checks.check_replay,
     "derived again": state_checks.check_rederivation,

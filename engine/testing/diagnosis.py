@@ -54,6 +54,10 @@ def _cause_in(states: list[InstanceState], world: World) -> tuple[str, str]:
     childless = [state for state in states if not state.children]
     if childless:
         return "I4", f"{childless[0].instance_id} waits for events that were all raised"
+    kept = world.settings.retention.kept_ms()
+    expired = world.view.ends() & kept.keys()
+    if expired:
+        return "I5", f"what ended as {sorted(expired)} is still there, though kept for {kept} ms only"
     return "I1", "a message between instances, or a purge, never had its effect"
 
 

@@ -32,10 +32,10 @@ class SimulatedStore(MemoryStore):
         return super().get_many(keys)
 
     @override
-    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """See the port."""
         self._rot()
-        yield from super().scan(prefix)
+        yield from super().scan(prefix, start)
 
     @override
     def write(

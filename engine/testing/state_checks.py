@@ -130,7 +130,9 @@ def _check_store(
             expected[keys.event_key(*parsed)] = value
     for (instance_id, _), state in states.items():
         if state.is_finished:
-            expected[keys.stub_key(instance_id)] = msgspec.msgpack.encode(stub_of(state))
+            stub = stub_of(state)
+            expected[keys.stub_key(instance_id)] = msgspec.msgpack.encode(stub)
+            expected[keys.ended_key(stub)] = b""
     found = dict(store.scan(b""))
     if found != expected:
         raise Violation(f"I8: the store of {partition} {_difference(found, expected)}")

@@ -24,6 +24,9 @@ class View:
     def __init__(self, broker: MemoryBroker) -> None:
         # Set where the log has lost what this reader has seen: then it is no witness any more.
         self.is_stale = False
+        # Set where runs may go before anybody has looked: then how they ended is remembered.
+        self.has_retention = False
+        self._gone: dict[str, ev.Recorded] = {}
         self._broker = broker
         count = broker.identity.partitions
         self.runs: dict[str, dict[str, dict[int, ev.Recorded]]] = {}
@@ -47,15 +50,19 @@ class View:
 
     def end_of(self, instance_id: str) -> tuple[str, Any] | None:
         """(status, output or type of failure) of an instance that is over; None while it is not."""
-        for events in self.runs.get(instance_id, {}).values():
-            last = events[max(events)].event
-            status = _ENDS.get(type(last))
-            if isinstance(last, ev.InstanceFailed):
-                return "FAILED", last.failure.type
-            if isinstance(last, ev.InstanceCompleted | ev.InstanceTerminated):
-                assert status is not None
-                return status, None if last.output is None else msgspec.json.decode(last.output.data)
+        lasts = [events[max(events)] for events in self.runs.get(instance_id, {}).values()]
+        if not lasts and instance_id in self._gone:
+            lasts = [self._gone[instance_id]]
+        for last in lasts:
+            end = _end(last.event)
+            if end is not None:
+                return end
         return None
+
+    def ends(self) -> set[str]:
+        """The ways in which runs ended that are still there."""
+        lasts = (events[max(events)].event for runs in self.runs.values() for events in runs.values())
+        return {_ENDS[type(last)] for last in lasts if type(last) in _ENDS}
 
     def stalled(self) -> list[tuple[str, str]]:
         """(instance, run) of all that stand still until somebody mends something."""
@@ -93,9 +100,23 @@ class View:
             runs = self.runs.setdefault(instance_id, {})
             if record.value is None:
                 events = runs.get(run_id, {})
+                if sequence == 1 and events and self.has_retention:
+                    self._remember(instance_id, events[max(events)])
                 events.pop(sequence, None)
                 # A run that loses its beginning is gone, though its other tombstones may come later.
                 if not events or sequence == 1:
                     runs.pop(run_id, None)
             else:
                 runs.setdefault(run_id, {})[sequence] = avro.decode_event(record.value)[1]
+
+    def _remember(self, instance_id: str, last: ev.Recorded) -> None:
+        if type(last.event) in _ENDS:
+            self._gone[instance_id] = last
+
+
+def _end(last: ev.Event) -> tuple[str, Any] | None:
+    if isinstance(last, ev.InstanceFailed):
+        return "FAILED", last.failure.type
+    if isinstance(last, ev.InstanceCompleted | ev.InstanceTerminated):
+        return _ENDS[type(last)], None if last.output is None else msgspec.json.decode(last.output.data)
+    return None

@@ -9,6 +9,7 @@ from functools import partial
 import msgspec
 
 from engine.model.checkpoint import Checkpoint
+from engine.model.retention import RetentionPolicy
 from engine.partition.context import OwnerSettings
 from engine.partition.status import OwnerStatus
 from engine.testing.clients import Client, Operator
@@ -62,10 +63,12 @@ class World:
             timers_per_tick_max=rng.choice((1, 500)),
             purge_records_max=rng.choice((2, 5, 2_000)),
             trim_interval_ms=rng.choice((200, 5_000)),
+            retention=self._draw_retention(),
         )
         self.disks: list[dict[int, SimulatedStore]] = [{} for _ in range(MACHINES)]
         self.processes: list[OwnerProcess | None] = [None] * MACHINES
         self.view = View(self.broker)
+        self.view.has_retention = bool(self.settings.retention.kept_ms())
         self.operator = Operator(self.broker, self.view)
         self.clients = [
             Client(self.broker, self.view, self.operator, f"w{n}", self.stream(f"client/{n}"))
@@ -97,6 +100,18 @@ class World:
         rates = {kind: rate for kind, rate in rates.items() if kind not in plan.without}
         self.faults = Faults(str(plan.seed), rates, plan.strike)
         return None if loss in plan.without else loss
+
+    def _draw_retention(self) -> RetentionPolicy:
+        """None in most simulations; with one, runs go while others use their ids and their parents end."""
+        rng = self.stream("retention")
+        if rng.random() < 0.7:
+            return RetentionPolicy()
+        kept_ms = (None, 0, 300, 3_000)
+        return RetentionPolicy(
+            any_terminal_ms=rng.choice(kept_ms[1:]),
+            completed_ms=rng.choice(kept_ms),
+            failed_ms=rng.choice(kept_ms),
+        )
 
     def begin(self) -> None:
         """Lets the clients come."""
@@ -142,7 +157,12 @@ class World:
                 return False
             if any(seat.is_live for seat in process.owners[partition].turns.seats):
                 return False
-        return True
+        return not self._is_any_expiring
+
+    @property
+    def _is_any_expiring(self) -> bool:
+        """Whether there are instances that retention will still purge."""
+        return self.view.has_retention and not self.view.ends().isdisjoint(self.settings.retention.kept_ms())
 
     def is_drained(self, partition: int) -> bool:
         """Whether its owner has nothing left to do."""

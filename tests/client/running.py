@@ -24,6 +24,7 @@ from engine.store.memory import MemoryStore
 
 PARTITIONS = 3
 READY_S = 60
+DEFAULTS = WorkerSettings()
 T = TypeVar("T")
 
 app = WorkflowRuntime()
@@ -77,8 +78,8 @@ class Place(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def running_worker(ports: WorkerPorts) -> Iterator[None]:
-    worker = Worker(app.registry, ports, WorkerSettings())
+def running_worker(ports: WorkerPorts, settings: WorkerSettings = DEFAULTS) -> Iterator[None]:
+    worker = Worker(app.registry, ports, settings)
     ready = threading.Event()
     thread = threading.Thread(target=worker.run, args=(ready.set,), daemon=True)
     thread.start()
@@ -92,14 +93,14 @@ def running_worker(ports: WorkerPorts) -> Iterator[None]:
 
 
 @contextmanager
-def on_kafka(bootstrap_servers: str) -> Iterator[Place]:
+def on_kafka(bootstrap_servers: str, worker: WorkerSettings = DEFAULTS) -> Iterator[Place]:
     name = f"client-{uuid.uuid4().hex[:10]}"
     settings = KafkaSettings(
         bootstrap_servers=bootstrap_servers, app=name, is_dev=True, partitions=PARTITIONS
     )
     log = KafkaLog(settings)
     source = KafkaCommandSource(settings, log.identity.commands_topic_id)
-    with running_worker(WorkerPorts(log=log, source=source, open_store=_memory())):
+    with running_worker(WorkerPorts(log=log, source=source, open_store=_memory()), worker):
         yield Place(
             "kafka",
             lambda: WorkflowClient.kafka(bootstrap_servers=bootstrap_servers, app=name),
@@ -109,9 +110,10 @@ def on_kafka(bootstrap_servers: str) -> Iterator[Place]:
 
 
 @contextmanager
-def on_a_directory(directory: Path) -> Iterator[Place]:
+def on_a_directory(directory: Path, worker: WorkerSettings = DEFAULTS) -> Iterator[Place]:
     log = EmbeddedLog(directory, partitions=PARTITIONS)
-    with running_worker(WorkerPorts(log=log, source=EmbeddedCommandSource(log), open_store=_memory())):
+    ports = WorkerPorts(log=log, source=EmbeddedCommandSource(log), open_store=_memory())
+    with running_worker(ports, worker):
         yield Place(
             "embedded",
             lambda: WorkflowClient.embedded(directory),

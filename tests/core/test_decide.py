@@ -114,6 +114,10 @@ def fire(timer=2, due_at_ms=DUE_MS, run_id="r"):
     return cm.FireTimer(instance_id="i", run_id=run_id, timer=timer, due_at_ms=due_at_ms)
 
 
+def expire(due_at_ms=NOW_MS, run_id="r"):
+    return cm.ExpireInstance(instance_id="i", run_id=run_id, due_at_ms=due_at_ms)
+
+
 NOT_FOUND, FINISHED = ef.Reason.INSTANCE_NOT_FOUND, ef.Reason.INSTANCE_FINISHED
 EXISTS, NOT_FINISHED = ef.Reason.INSTANCE_ALREADY_EXISTS, ef.Reason.INSTANCE_NOT_FINISHED
 UNKNOWN, SUPERSEDED = ef.Reason.UNKNOWN_CALL, ef.Reason.SUPERSEDED
@@ -157,6 +161,10 @@ TABLE = [
     ("sleeping", fire(run_id="older"), SUPERSEDED),
     ("pending", fire(timer=1), Early(DUE_MS)),
     *[(name, fire(), SUPERSEDED) for name in ("absent", "running", *ALL_OVER)],
+    *[(name, expire(), Purge(recursive=False, force=False)) for name in ALL_OVER],
+    *[(name, expire(due_at_ms=DUE_MS), Early(DUE_MS)) for name in ALL_OVER],
+    *[(name, expire(run_id="older"), SUPERSEDED) for name in ALL_OVER],
+    *[(name, expire(), SUPERSEDED) for name in ("absent", *ALL_LIVE)],
     ("with a child", complete_child(), ev.ChildCompleted(scheduled=2, attempt=1)),
     ("with a child", complete_child(CALL), UNKNOWN),
     ("with a child", fail_child(), ev.ChildFailed(scheduled=2, attempt=1, failure=BOOM)),

@@ -46,7 +46,9 @@ def test_the_id_of_a_finished_instance_may_be_used_again_and_its_history_goes():
     world = World(plain)
     first = world.start(plain, 1).recorded[0].run_id
     turn = world.start(plain, 2)
-    assert turn.effects[0] == ef.PurgeRun(instance_id="i", run_id=first, last_sequence=2, key_sum=0)
+    purge = turn.effects[0]
+    assert isinstance(purge, ef.PurgeRun)
+    assert (purge.run.run_id, purge.run.last_sequence) == (first, 2)
     assert turn.recorded[0].run_id != first
     assert turn.recorded[0].sequence == 1
     assert world.output() == 2
@@ -221,7 +223,9 @@ def test_a_finished_instance_is_purged_with_all_its_events():
     world = World(plain)
     run_id = world.start(plain).recorded[0].run_id
     turn = world.purge()
-    assert turn.effects == [ef.PurgeRun(instance_id="i", run_id=run_id, last_sequence=2, key_sum=0)]
+    (purge,) = turn.effects
+    assert isinstance(purge, ef.PurgeRun)
+    assert (purge.run.instance_id, purge.run.run_id, purge.run.last_sequence) == ("i", run_id, 2)
     assert refusal(world.purge()) is ef.Reason.INSTANCE_NOT_FOUND
     world.start(plain, "again")
     assert world.output() == "again"

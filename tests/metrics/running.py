@@ -22,6 +22,7 @@ from engine.store.rocks import open_store
 
 WAIT_S = 60
 PARTITIONS = 2
+DEFAULTS = WorkerSettings()
 
 app = wf.WorkflowRuntime()
 gate = threading.Event()
@@ -142,7 +143,7 @@ def wait_metric(port: int, count: float, name: str, **labels: str) -> None:
 
 
 @contextmanager
-def running(directory: Path, port: int = 0) -> Iterator[Running]:
+def running(directory: Path, port: int = 0, settings: WorkerSettings = DEFAULTS) -> Iterator[Running]:
     """Works until left."""
     log = EmbeddedLog(directory / "log", partitions=PARTITIONS)
     topic_id = log.identity.history_topic_id
@@ -152,7 +153,7 @@ def running(directory: Path, port: int = 0) -> Iterator[Running]:
         open_store=lambda number: open_store(directory / f"cache-{number}", topic_id, number),
         lags=EmbeddedLags(log.directory),
     )
-    worker = Worker(app.registry, ports, WorkerSettings())
+    worker = Worker(app.registry, ports, settings)
     endpoint = Endpoint("127.0.0.1", port)
     ready = threading.Event()
     thread = threading.Thread(target=worker.run, args=(ready.set,), daemon=True)

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from engine.codec.topics import out_key
 from engine.model.state import Phase, RunStub
+from engine.partition import keys
 from engine.partition.cache import UNWRITTEN_BYTES_MAX, UNWRITTEN_MS_MAX, Cache
 from engine.partition.changes import Changes
 from engine.partition.ports import StorePosition
@@ -71,7 +72,7 @@ class Partition:
         if instance_id in self.runs:
             run_id, last, _ = self.runs[instance_id]
             for each in self.changes:
-                each.forget_run((instance_id, run_id), last)
+                each.forget_run(stub(instance_id, run_id, last))
 
     def message(self, *, has_arrived: bool) -> None:
         if has_arrived and self.messages:
@@ -112,12 +113,12 @@ def events(count: int, size: int = 1) -> Changes:
 
 
 def test_a_run_that_begins_and_ends_unwritten_costs_its_stub_alone() -> None:
-    changes = events(8)
-    changes.finish_run(stub("a", "r", 8))
+    changes, over = events(8), stub("a", "r", 8)
+    changes.finish_run(over)
 
     puts, deletes = changes.writes()
 
-    assert [key for key, _ in puts] == [b"sa"]
+    assert [key for key, _ in puts] == [keys.stub_key("a"), keys.ended_key(over)]
     assert deletes == []
 
 

@@ -25,6 +25,7 @@ from engine.model import events as ev
 from engine.partition import keys
 from engine.partition import owner as owner_module
 from engine.partition import restore as restore_module
+from engine.partition import retention as retention_module
 from engine.partition import torn as torn_module
 from engine.partition import turns as turns_module
 from engine.partition.batch import Batch
@@ -183,6 +184,26 @@ def _stale_timer_fires() -> Patch:
         return ev.TimerFired(timer=command.timer)
 
     return mock.patch.dict(decide._DECIDERS, {cm.FireTimer: fire})
+
+
+def _expires_early() -> Patch:
+    def expire(seat: Any, command: Any, now_ms: int) -> Any:
+        return decide._expire(seat, command, max(now_ms, command.due_at_ms))
+
+    return mock.patch.dict(decide._DECIDERS, {cm.ExpireInstance: expire})
+
+
+def _expires_another_run() -> Patch:
+    def expire(seat: Any, command: Any, now_ms: int) -> Any:
+        run = seat.state or seat.stub
+        return decide._expire(seat, command if run is None else _with(command, run_id=run.run_id), now_ms)
+
+    return mock.patch.dict(decide._DECIDERS, {cm.ExpireInstance: expire})
+
+
+def _expiry_not_looked_for_again() -> Patch:
+    """What ended before something that was asked for already, by a clock that went back, is passed over."""
+    return _ignore(retention_module._Lane, "_go_back")
 
 
 def _wall_clock_in_a_turn() -> Patch:
@@ -618,6 +639,9 @@ MUTANTS: dict[str, Mutant] = {
     "timer fires early": Mutant("I5", _fires_early),
     "stale timer fires": Mutant("I5", _stale_timer_fires),
     "timers not armed again": Mutant("I5", _timers_not_armed_again),
+    "expires early": Mutant("I5", _expires_early, _CLOCKS),
+    "expires another run": Mutant("I5", _expires_another_run, _CLOCKS),
+    "expiry not looked for again": Mutant("I5", _expiry_not_looked_for_again, _CLOCKS),
     "wall clock in a turn": Mutant("I6", _wall_clock_in_a_turn),
     "new run inherits the old one's time": Mutant("I6", _new_run_inherits_time, _CLOCKS),
     "no channel dedup": Mutant("I6", _no_channel_dedup),
