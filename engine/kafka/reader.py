@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from engine.errors import LogUnavailableFault
 from engine.kafka.errors import fault_of, is_final
@@ -75,7 +75,7 @@ def _until(consumer: Consumer, place: TopicPartition, end: int) -> Iterator[list
             raise LogUnavailableFault(message)
 
 
-def message_is_good(message: Message) -> bool:
+def message_is_good(message: Message, *, is_member: bool = False) -> bool:
     """Whether it is a record.
 
     Raises the fault for an error that matters; passing ones are librdkafka's to retry.
@@ -83,6 +83,9 @@ def message_is_good(message: Message) -> bool:
     error = message.error()
     if error is None:
         return True
+    if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED and not is_member:
+        # librdkafka looks for the coordinator of every consumer's group. Who reads by assignment needs none.
+        return False
     fault = fault_of(error, f"consume {message.topic()}/{message.partition()}")
     if isinstance(fault, LogUnavailableFault) and not is_final(error):
         return False

@@ -93,7 +93,7 @@ class KafkaCommandSource:
         records: list[Record] = []
         for message in messages:
             try:
-                if message_is_good(message):
+                if message_is_good(message, is_member=True):
                     records.append(record_of(message))
             except LogDamagedFault as fault:
                 # A group offset that is gone: the topic is another, or was trimmed by hand. What is left is
