@@ -640,7 +640,7 @@ MUTANTS: dict[str, Mutant] = {
     "stale timer fires": Mutant("I5", _stale_timer_fires),
     "timers not armed again": Mutant("I5", _timers_not_armed_again),
     "expires early": Mutant("I5", _expires_early, _CLOCKS),
-    "expires another run": Mutant("I5", _expires_another_run, _CLOCKS),
+    "expires another run": Mutant("I5", _expires_another_run, ("append late", "append twice")),
     "expiry not looked for again": Mutant("I5", _expiry_not_looked_for_again, _CLOCKS),
     "wall clock in a turn": Mutant("I6", _wall_clock_in_a_turn),
     "new run inherits the old one's time": Mutant("I6", _new_run_inherits_time, _CLOCKS),
