@@ -1,0 +1,81 @@
+"""With what ops/acls.md grants, and no more, everything works: over SASL and TLS, and nothing is refused."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+from engine.client import WorkflowClient
+from tests.integration.harness import COMMAND_LINE, FAST, SAMPLE, WorkerProcess, run_command
+from tests.integration.secured import SecuredKafka
+
+WAIT_S = 60
+TRIMMED = ("wf.orders.commands", "wf.orders.inbox")
+
+
+@pytest.fixture
+def kafka(kafka_distribution: object, tmp_path: Path) -> Iterator[SecuredKafka]:
+    made = SecuredKafka(tmp_path / "secured")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def worker(kafka: SecuredKafka, tmp_path: Path) -> Iterator[WorkerProcess]:
+    provisioner = kafka.properties_file("orders-provisioner")
+    options = ("--app=orders", "--partitions=2", "--dev")
+    made = run_command(["topics", "apply", f"--config={provisioner}", *options], tmp_path)
+    assert made.returncode == 0, made.stderr
+    settings = FAST | {"trim-interval-ms": 100, "config": kafka.properties_file("orders-worker")}
+    told = (f"--{name}={value}" for name, value in settings.items())
+    process = WorkerProcess([*COMMAND_LINE, "worker", *options, *told, SAMPLE], tmp_path)
+    yield process
+    process.close()
+
+
+def test_the_access_lists_of_the_documentation_are_all_that_is_needed(
+    kafka: SecuredKafka, worker: WorkerProcess
+) -> None:
+    worker.wait_ready()
+    config = kafka.properties("orders-client")
+    with WorkflowClient.kafka(
+        bootstrap_servers=kafka.bootstrap_servers, app="orders", config=config
+    ) as client:
+        for number in range(4):
+            # A child: messages between partitions go through the inbox, and their tombstones into history.
+            client.schedule_new_workflow("parent", input=number, instance_id=f"p{number}")
+        for number in range(4):
+            state = client.wait_for_workflow_completion(f"p{number}", timeout_in_seconds=WAIT_S)
+            assert state.output == (number + 3) * 10
+        client.purge_workflow("p0")
+        client.terminate_workflow("nobody")
+        _eventually("purged", lambda: client.get_workflow_state("p0") is None)
+        _eventually("refused", lambda: "InstanceNotFound" in {e.reason for e in client.read_dead_letters()})
+        # What is taken in is trimmed when more comes: DeleteRecords needs a right of its own.
+        _eventually("trimmed", lambda: _is_trimmed_by_more(kafka, client))
+    worker.stop()
+    assert kafka.denials() == []
+
+
+def _is_trimmed_by_more(kafka: SecuredKafka, client: WorkflowClient) -> bool:
+    client.raise_workflow_event("nobody", "more")
+    return all(_is_trimmed(kafka, topic) for topic in TRIMMED)
+
+
+def _is_trimmed(kafka: SecuredKafka, topic: str) -> bool:
+    count = len(kafka.admin.list_topics(topic, timeout=10).topics[topic].partitions)
+    earliest = {TopicPartition(topic, number): OffsetSpec.earliest() for number in range(count)}
+    return any(future.result().offset > 0 for future in kafka.admin.list_offsets(earliest).values())
+
+
+def _eventually(what: str, is_met: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not is_met():
+        assert time.monotonic() < deadline, f"expected to see it in time: {what}"
+        threading.Event().wait(0.1)
