@@ -26,7 +26,7 @@ def settings_of_ours() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("settings.client"):
                 names |= {keyword.arg or "" for keyword in node.keywords}
-    return {name.replace("_", ".") for name in names - {"error_cb"}}
+    return {name.replace("_", ".") for name in names - {"error_cb", "on_commit"}}
 
 
 def test_nothing_that_the_engine_sets_is_overruled_in_silence() -> None:
