@@ -33,6 +33,8 @@ class EventWait(msgspec.Struct):
 class Mailbox:
     """Events that nobody has asked for, and askers whose event has not come."""
 
+    __slots__ = ("_unconsumed", "_waits", "count", "size")
+
     def __init__(self) -> None:
         self.count = 0
         self.size = 0

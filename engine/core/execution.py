@@ -27,6 +27,8 @@ from engine.model import actions as ac
 from engine.model import events as ev
 from engine.model.failure import Failure, Payload, failure_of
 
+# What a generator is begun with: its result is None, as the first thing sent must be. Shared, never settled.
+_BEGIN: Task[None] = Task()
 _ASYNC_TYPES = (CoroutineType, AsyncGeneratorType, Awaitable)
 
 
@@ -42,7 +44,7 @@ class Execution:
         self.known_patches: frozenset[str] = frozenset()
         self.mailbox = Mailbox()
         self._registry = registry
-        self._proposals = Proposals()
+        self.proposals = Proposals()
         self._generator: Generator[Any, Any, Any] | None = None
         self._awaiting: Task[Any] | None = None
         self._held: deque[ev.Recorded] = deque()
@@ -62,11 +64,11 @@ class Execution:
         """Takes in one event. Raises NonDeterminismError where code and history disagree."""
         kind = type(recorded.event)
         if kind in matching.MATCHERS:
-            self._proposals.confirm(recorded)
+            self.proposals.confirm(recorded)
             return
         if kind in matching.UNOBSERVED:
             return
-        self._proposals.expect_none(recorded)
+        self.proposals.expect_none(recorded)
         if kind is ev.InstanceSuspended:
             self._is_suspended = True
         elif kind is ev.InstanceResumed:
@@ -78,18 +80,9 @@ class Execution:
         else:
             self._deliver(recorded)
 
-    def next_action(self) -> ac.Action | None:
-        """The oldest proposal that is not recorded, or None when the code is quiet."""
-        return self._proposals.next_action()
-
-    @property
-    def proposed_bytes(self) -> int:
-        """What the proposals carry that came since the code was last quiet."""
-        return self._proposals.bytes
-
     def finish_replay(self) -> None:
         """The history is at its end. Raises NonDeterminismError if the code wants more than it holds."""
-        self._proposals.expect_none(None)
+        self.proposals.expect_none(None)
         self.is_replaying = False
 
     def close(self) -> None:
@@ -122,7 +115,7 @@ class Execution:
     def propose_activity(self, action: ac.CallActivity, result_kind: object) -> Task[Any]:
         """A task for the activity's result."""
         self._check_alive()
-        return self._proposals.add_call(action, result_kind).task
+        return self.proposals.add_call(action, result_kind).task
 
     def propose_child(self, action: ac.CallChild) -> Task[Any]:
         """A task for the child's output."""
@@ -131,12 +124,12 @@ class Execution:
                 "the nesting of child workflows", self._depth + 1, limits.DEPTH_MAX, "nest less deeply"
             )
         self._check_alive()
-        return self._proposals.add_call(action, None).task
+        return self.proposals.add_call(action, None).task
 
     def propose_timer(self, due_at_ms: int, event_name: str | None = None) -> Task[None]:
         """A task for the timer."""
         self._check_alive()
-        return self._proposals.add_call(ac.CreateTimer(due_at_ms=due_at_ms, event_name=event_name), None).task
+        return self.proposals.add_call(ac.CreateTimer(due_at_ms=due_at_ms, event_name=event_name), None).task
 
     def propose_continuation(self, payload: Payload | None, *, save_events: bool) -> Task[Any]:
         """Ends the run when the code next returns or yields."""
@@ -147,10 +140,10 @@ class Execution:
     def set_custom_status(self, status: str | None) -> None:
         """Proposes the status unless it is the one shown; of several in a row only the last counts."""
         self._check_alive()
-        if not self._proposals.withdraw_status() and status == self._custom_status:
+        if not self.proposals.withdraw_status() and status == self._custom_status:
             return
         self._custom_status = status
-        self._proposals.add(ac.SetCustomStatus(status=status))
+        self.proposals.add(ac.SetCustomStatus(status=status))
 
     def is_patched(self, name: str) -> bool:
         """True live; in replay, what the history says. The first answer holds for the run."""
@@ -159,11 +152,11 @@ class Execution:
         if known is not None:
             return known
         # Also where the answer is no: a replay must come to the same end as the code did live.
-        self._proposals.expect_room(len(name))
+        self.proposals.expect_room(len(name))
         patched = name in self.known_patches if self.is_replaying else True
         self._patches[name] = patched
         if patched:
-            self._proposals.add(ac.ApplyPatch(name=name))
+            self.proposals.add(ac.ApplyPatch(name=name))
         return patched
 
     def wait_for_event(self, name: str, due_at_ms: int | None) -> Task[Any]:
@@ -179,7 +172,7 @@ class Execution:
             return task
         wait = EventWait(task=task, name=name)
         if due_at_ms is not None:
-            wait.timer = self._proposals.add_call(ac.CreateTimer(due_at_ms=due_at_ms, event_name=name), None)
+            wait.timer = self.proposals.add_call(ac.CreateTimer(due_at_ms=due_at_ms, event_name=name), None)
             wait.timer.wait = wait
         self.mailbox.expect(wait)
         return task
@@ -225,7 +218,7 @@ class Execution:
     def _on_result(self, recorded: ev.Recorded) -> None:
         event = recorded.event
         assert isinstance(event, (ev.ActivityCompleted, ev.ChildCompleted))
-        call = self._proposals.take(event.scheduled)
+        call = self.proposals.take(event.scheduled)
         if call is not None:
             _complete(call.task, event.result, call.result_kind)
             self._advance()
@@ -233,7 +226,7 @@ class Execution:
     def _on_failure(self, recorded: ev.Recorded) -> None:
         event = recorded.event
         assert isinstance(event, (ev.ActivityFailed, ev.ChildFailed))
-        call = self._proposals.take(event.scheduled)
+        call = self.proposals.take(event.scheduled)
         if call is not None:
             what = "Activity task" if call.kind == "activity" else "Child workflow"
             text = f"{self.instance_id}: {what} #{event.scheduled} failed: {event.failure.message}"
@@ -247,7 +240,7 @@ class Execution:
             self._is_scheduled = False
             self._begin_when_ready()
             return
-        call = self._proposals.take(event.timer)
+        call = self.proposals.take(event.timer)
         if call is None:
             return
         if call.wait is not None:
@@ -266,7 +259,7 @@ class Execution:
                 self._begin_when_ready()
             return
         if wait.timer is not None:
-            self._proposals.add_cancellation(wait.timer)
+            self.proposals.add_cancellation(wait.timer)
         _complete(wait.task, event.data, None)
         self._advance()
 
@@ -292,8 +285,8 @@ class Execution:
             return
         # By type, for what an object says of its class may be code that raises.
         if issubclass(type(outcome), GeneratorType):
-            self._generator = generator = cast("Generator[Any, Any, Any]", outcome)
-            self._step(generator.send, None)
+            self._generator = cast("Generator[Any, Any, Any]", outcome)
+            self._step(_BEGIN)
             self._advance()
         elif issubclass(type(outcome), _ASYNC_TYPES):
             close = getattr(outcome, "close", None)
@@ -315,17 +308,14 @@ class Execution:
         """Feeds the code what it waits for, for as long as that is there."""
         while self._awaiting is not None and self._awaiting.is_complete and not self._is_over:
             task, self._awaiting = self._awaiting, None
-            generator = self._generator
-            assert generator is not None
-            if task.is_failed:
-                self._step(generator.throw, task.get_exception())
-            else:
-                self._step(generator.send, task.get_result())
+            self._step(task)
 
-    def _step(self, resume: Callable[[Any], Any], value: object) -> None:
-        """Runs the code to its next yield, or its end."""
+    def _step(self, task: Task[Any]) -> None:
+        """Runs the code with the outcome of `task` to its next yield, or its end."""
+        generator = self._generator
+        assert generator is not None
         try:
-            awaited = resume(value)
+            awaited = task.resume(generator)
         except StopIteration as stop:
             self._return(stop.value)
             return
@@ -355,7 +345,7 @@ class Execution:
             except Exception as error:  # noqa: BLE001 -- an output that can't be recorded fails the run, with the reason
                 action = ac.FailInstance(failure=failure_from(error))
         self.close()
-        self._proposals.add(action)
+        self.proposals.add(action)
 
     def _held_events(self) -> list[tuple[str, Payload | None]]:
         events = [held.event for held in self._held]
@@ -363,7 +353,7 @@ class Execution:
 
     def _fail(self, failure: Failure) -> None:
         self.close()
-        self._proposals.add(ac.FailInstance(failure=failure))
+        self.proposals.add(ac.FailInstance(failure=failure))
 
 
 def _timed_out(name: str) -> TimeoutError:

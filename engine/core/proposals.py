@@ -28,6 +28,8 @@ ENDS = frozenset({ac.CompleteInstance, ac.FailInstance, ac.ContinueAsNew})
 class Proposals:
     """The proposals of one run, oldest first."""
 
+    __slots__ = ("_open", "_open_counts", "_queue", "bytes")
+
     def __init__(self) -> None:
         # What they carry, of the code's making: together the bytes of one turn.
         self.bytes = 0
@@ -51,8 +53,9 @@ class Proposals:
     def add(self, action: ac.Action) -> None:
         """An action that opens no call. Raises LimitExceededError where there are too many."""
         if type(action) not in ENDS:
-            self.expect_room(_size_of(action))
-            self.bytes += _size_of(action)
+            size = _size_of(action)
+            self.expect_room(size)
+            self.bytes += size
         self._queue.append((action, None))
 
     def add_call(

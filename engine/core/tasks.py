@@ -1,6 +1,6 @@
 """What workflow code waits for: single tasks and their combinations. Completed only by recorded events."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, Generic, TypeVar
 
 from typing_extensions import override
@@ -42,6 +42,12 @@ class Task(Generic[T]):
             message = "the task has not failed"
             raise ValueError(message)
         return self._error
+
+    def resume(self, generator: Generator[Any, Any, Any]) -> Any:
+        """Gives the outcome to code that waits for it; what that yields next. Called by the engine only."""
+        if self._error is not None:
+            return generator.throw(self._error)
+        return generator.send(self._result)
 
     def complete(self, result: object) -> None:
         """Called by the engine only."""

@@ -50,7 +50,7 @@ class Moment(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     record: bytes
 
 
-class Turn(msgspec.Struct, kw_only=True):
+class Turn(msgspec.Struct, gc=False, kw_only=True):
     """What one message came to. `seat` holds the state after it."""
 
     seat: Seat
@@ -116,6 +116,8 @@ def quarantine(seat: Seat, command: cm.Command, moment: Moment, registry: Regist
 
 class _TurnTaker:
     """The work of one turn."""
+
+    __slots__ = ("_continuations", "_continued_bytes", "_moment", "_now_ms", "_registry", "seat", "turn")
 
     def __init__(self, seat: Seat, moment: Moment, registry: Registry) -> None:
         self.seat = seat
@@ -322,7 +324,8 @@ class _TurnTaker:
         """Records what the code asks for until it is quiet, or its history is at its limit."""
         seat = self.seat
         while seat.execution is not None:
-            action = seat.execution.next_action()
+            proposals = seat.execution.proposals
+            action = proposals.next_action()
             if action is None:
                 return
             if type(action) is ac.ContinueAsNew:
@@ -330,7 +333,7 @@ class _TurnTaker:
                 continue
             state = seat.state
             assert state is not None
-            stall = None if type(action) in ENDS else self._overflow(state, seat.execution.proposed_bytes)
+            stall = None if type(action) in ENDS else self._overflow(state, proposals.bytes)
             if stall is not None:
                 # What it asked for is not on record, so the code can't go on from here.
                 seat.execution.close()
@@ -355,7 +358,7 @@ class _TurnTaker:
         assert old is not None
         run_id = run_id_of_continuation(old.run_id)
         execution = self.seat.execution
-        self._continued_bytes += 0 if execution is None else execution.proposed_bytes
+        self._continued_bytes += 0 if execution is None else execution.proposals.bytes
         self.add(ev.InstanceContinuedAsNew(new_run_id=run_id, input=action.input))
         self._purge_run(old)
         self._leave()

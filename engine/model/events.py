@@ -250,7 +250,7 @@ TERMINAL_EVENTS: tuple[type, ...] = (
 )
 
 
-class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+class Recorded(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """An event with its number, its time, and the inbox record that caused it."""
 
     run_id: str

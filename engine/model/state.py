@@ -37,7 +37,7 @@ _STATUSES = {phase: Status(phase) for phase in Phase}
 FINISHED_STATUSES = frozenset({Status.COMPLETED, Status.FAILED, Status.TERMINATED})
 
 
-class PendingActivity(msgspec.Struct):
+class PendingActivity(msgspec.Struct, gc=False):
     """A call without an outcome. `retry_at_ms` is set while the next attempt waits for its time."""
 
     event: ActivityScheduled
@@ -46,7 +46,7 @@ class PendingActivity(msgspec.Struct):
     retry_at_ms: int | None = None
 
 
-class PendingChild(msgspec.Struct):
+class PendingChild(msgspec.Struct, gc=False):
     """A child without an outcome."""
 
     event: ChildScheduled
@@ -95,7 +95,7 @@ class InstanceState(msgspec.Struct, kw_only=True):
         return Status.SUSPENDED if self.is_suspended else _STATUSES[self.phase]
 
 
-class RunStub(msgspec.Struct, frozen=True, kw_only=True):
+class RunStub(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What is left of a finished run in an owner's cache: enough for id reuse, purge, and the key count."""
 
     instance_id: str

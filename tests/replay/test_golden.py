@@ -45,7 +45,7 @@ def test_the_state_after_every_event_is_the_one_recorded(run):
 @every_run
 def test_the_code_does_again_what_is_on_record(run):
     execution = replay(app.registry, run.instance_id, run.history)
-    assert execution.next_action() is None
+    assert execution.proposals.next_action() is None
     assert not execution.is_replaying
     execution.close()
 
