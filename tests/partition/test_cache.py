@@ -52,9 +52,11 @@ class Partition:
             self.runs[instance_id] = (run_id, last + 1, False)
             self.event(instance_id, run_id, last + 1)
         elif name == "finish" and not is_over:
-            self.runs[instance_id] = (run_id, last, True)
+            # A run never ends without the event that says so.
+            self.runs[instance_id] = (run_id, last + 1, True)
+            self.event(instance_id, run_id, last + 1)
             for each in self.changes:
-                each.finish_run(stub(instance_id, run_id, last))
+                each.finish_run(stub(instance_id, run_id, last + 1))
         elif name == "purge":
             self.forget(instance_id)
             self.runs.pop(instance_id, None)
