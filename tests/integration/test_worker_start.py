@@ -9,6 +9,7 @@ import pytest
 
 from engine.kafka.settings import KafkaSettings
 from engine.kafka.topics import TopicAdmin
+from engine.model.retention import RetentionPolicy
 from engine.node.worker import WorkerSettings
 from engine.partition.context import OwnerSettings
 from engine.settings import Settings, declared
@@ -34,8 +35,10 @@ def test_every_part_of_a_worker_can_be_set() -> None:
         *OwnerSettings.__struct_fields__,
         *WorkerSettings.__struct_fields__,
         *KafkaSettings.__struct_fields__,
+        *(f"retention_{age.removesuffix('_ms')}" for age in RetentionPolicy.__struct_fields__),
     }
-    assert parts - names == {"owner", "member", "is_dev", "extra"}
+    # Each age of a retention policy is a setting of its own.
+    assert parts - names == {"owner", "member", "is_dev", "extra", "retention"}
     servers = "localhost:9092"
     settings = Settings(
         app="a",
