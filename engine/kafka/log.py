@@ -69,7 +69,6 @@ class KafkaLog:
         self._work: queue.SimpleQueue[tuple[Claim, Transactions] | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[tuple[Claim, CommitResult]] = queue.SimpleQueue()
         self._local_progress: dict[int, int] = {}
-        self._reported: dict[int, int] = {}
         self._remote_progress: dict[int, int] = {}
         self._progress_at = 0.0
         self._asked_at = 0.0
@@ -93,14 +92,8 @@ class KafkaLog:
         now = time.monotonic()
         if now - self._progress_at >= PROGRESS_INTERVAL_S:
             self._progress_at = now
-            self._share_progress()
+            self._membership.report(self._local_progress)
         return self._membership.assignment()
-
-    def _share_progress(self) -> None:
-        news = {p: o for p, o in self._local_progress.items() if self._reported.get(p) != o}
-        if news:
-            self._membership.commit(news, wait=False)
-            self._reported.update(news)
 
     def claim(self, partition: int) -> Claim:
         """See the port. Any thread."""
@@ -165,7 +158,7 @@ class KafkaLog:
         offset = self._local_progress.get(partition)
         if offset is None:
             offset = self._membership.committed([partition]).get(partition, claim.inbox_start)
-        return self._membership.commit({partition: offset}, wait=True)
+        return self._membership.is_confirmed(partition, offset)
 
     # --- reading ---
 

@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from engine.errors import FencedFault
 from engine.kafka.errors import is_final
+from engine.kafka.progress import GroupOffsets
 from engine.kafka.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Membership:
         self._mine: set[int] = set()
         self.is_member = False
         self._comeback = Comeback()
+        self._offsets = GroupOffsets(topic)
         self._consumer = self._join()
 
     def _join(self) -> Consumer:
@@ -83,6 +85,7 @@ class Membership:
                 auto_offset_reset="latest",
                 fetch_queue_backoff_ms=1_000,
                 queued_min_messages=1,
+                on_commit=self._offsets.told,
             )
         )
         consumer.subscribe(
@@ -97,24 +100,25 @@ class Membership:
         if error is not None and is_final(error):
             self._comeback.judge(error)
             self._mine.clear()
+            self._offsets.clear()
             self.is_member = False
             close_aside(self._consumer)
             self._consumer = self._join()
         elif error is not None:
             log.warning("group membership: %s", error)
+        self._offsets.repeat(self._consumer)
         return frozenset(self._mine)
 
-    def commit(self, offsets: dict[int, int], *, wait: bool) -> bool:
-        """Commits group offsets.
+    def report(self, offsets: dict[int, int]) -> None:
+        """Commits group offsets, for lag tools and for other workers' ingress."""
+        self._offsets.commit(self._consumer, offsets)
 
-        For lag tools, and with `wait` as a question whether we are still a member.
-        """
-        places = [TopicPartition(self._topic, partition, offset) for partition, offset in offsets.items()]
+    def is_confirmed(self, partition: int, offset: int) -> bool:
+        """Whether we are still a member: only of one does Kafka take this offset."""
         try:
-            if wait:
-                self._consumer.commit(offsets=places, asynchronous=False)
-            else:
-                self._consumer.commit(offsets=places, asynchronous=True)
+            self._consumer.commit(
+                offsets=[TopicPartition(self._topic, partition, offset)], asynchronous=False
+            )
         except KafkaException as problem:
             log.info("group offsets not committed: %s", problem)
             return False
@@ -158,5 +162,7 @@ class Membership:
 
     def _revoked(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         if consumer is self._consumer:
-            self._mine -= {place.partition for place in places}
+            for place in places:
+                self._mine.discard(place.partition)
+                self._offsets.forget(place.partition)
         consumer.incremental_unassign(places)

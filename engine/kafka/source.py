@@ -13,7 +13,7 @@ from engine.codec.topics import topics_of
 from engine.errors import LogDamagedFault, LogUnavailableFault
 from engine.kafka.errors import fault_of, is_final
 from engine.kafka.membership import Comeback, close_aside
-from engine.kafka.progress import GroupProgress
+from engine.kafka.progress import GroupOffsets
 from engine.kafka.reader import BATCH_RECORDS, message_is_good, record_of
 from engine.kafka.settings import KafkaSettings, open_admin
 from engine.kafka.topics import topic_ids
@@ -21,6 +21,7 @@ from engine.partition.ports import Record
 
 log = logging.getLogger(__name__)
 
+TRIM_SECONDS = 5.0
 SEEK_SECONDS = 0.02
 ASK_SECONDS = 0.5
 
@@ -40,7 +41,9 @@ class KafkaCommandSource:
         self._gone: set[int] = set()
         self._ask_at = 0.0
         self._admin = open_admin(settings)
-        self._progress = GroupProgress(self._admin, self._topic)
+        self._offsets = GroupOffsets(self._topic)
+        self._trimmable: dict[int, int] = {}
+        self._trimmed_at = 0.0
         self._comeback = Comeback()
         self._consumer = self._join()
 
@@ -61,7 +64,7 @@ class KafkaCommandSource:
                 auto_offset_reset="error",
                 fetch_queue_backoff_ms=5,
                 fetch_wait_max_ms=50,
-                on_commit=self._progress.told,
+                on_commit=self._offsets.told,
             )
         )
         consumer.subscribe(
@@ -76,12 +79,12 @@ class KafkaCommandSource:
     @property
     def is_behind(self) -> bool:
         """Whether Kafka refused an offset, and is to be told it again."""
-        return self._progress.is_behind
+        return self._offsets.is_behind
 
     def poll(self, timeout_ms: int) -> list[Record]:
         """See the port."""
         self._begin()
-        self._progress.repeat(self._consumer, self.topic_id)
+        self._offsets.repeat(self._consumer, self.topic_id)
         first = self._consumer.poll(timeout_ms / 1000)
         if first is None:
             return []
@@ -109,7 +112,7 @@ class KafkaCommandSource:
         self._ours.clear()
         self._unbegun.clear()
         self._gone.clear()
-        self._progress.clear()
+        self._forget_offsets()
         close_aside(self._consumer)
         self._consumer = self._join()
 
@@ -118,7 +121,22 @@ class KafkaCommandSource:
 
         The metadata names the topic, so that an offset is never used on another of the same name.
         """
-        self._progress.commit(self._consumer, positions, self.topic_id)
+        self._offsets.commit(self._consumer, positions, self.topic_id)
+        self._trim()
+
+    def _forget_offsets(self) -> None:
+        self._offsets.clear()
+        self._trimmable.clear()
+
+    def _trim(self) -> None:
+        """Lets go what was committed a while ago: the newest commit is on its way, and might be lost."""
+        if time.monotonic() - self._trimmed_at < TRIM_SECONDS:
+            return
+        self._trimmed_at = time.monotonic()
+        places = [TopicPartition(self._topic, p, o) for p, o in self._trimmable.items() if p in self._ours]
+        self._trimmable = self._offsets.unrefused()
+        if places:
+            self._admin.delete_records(places)
 
     def restart(self) -> None:
         """See the port."""
@@ -183,7 +201,7 @@ class KafkaCommandSource:
         if topic_id != self.topic_id:
             log.warning("%s was created anew: its id was %s and is %s", self._topic, self.topic_id, topic_id)
             self.topic_id = topic_id
-            self._progress.clear()
+            self._forget_offsets()
 
     def _starts(self, partitions: list[int]) -> list[TopicPartition]:
         asked = [TopicPartition(self._topic, partition) for partition in partitions]
@@ -223,7 +241,8 @@ class KafkaCommandSource:
         if consumer is self._consumer:
             for place in places:
                 self._ours.pop(place.partition, None)
-                self._progress.forget(place.partition)
+                self._offsets.forget(place.partition)
+                self._trimmable.pop(place.partition, None)
                 self._unbegun.discard(place.partition)
                 self._gone.discard(place.partition)
         consumer.incremental_unassign(places)
