@@ -8,11 +8,10 @@ repaired by reading the history on from the store's position, as ever.
 from collections.abc import Callable, Collection
 from itertools import islice
 
-import msgspec
-
 from engine.model.events import Recorded
 from engine.model.state import RunStub
 from engine.partition import keys
+from engine.partition.batch import Batch
 from engine.partition.changes import Changes
 from engine.partition.ports import Store, StorePosition
 from engine.partition.restore import read_run
@@ -28,7 +27,7 @@ class Cache:
         self._store = store
         self._changes = Changes()
         self._position: StorePosition | None = None
-        self._since_ms = 0
+        self._since_ms = self._bytes = 0
         self._told: Callable[[Collection[RunStub]], None] = lambda _: None
 
     def stubs(self, instance_ids: list[str]) -> list[RunStub | None]:
@@ -51,17 +50,18 @@ class Cache:
         """The first keys by which stubs are found by their end, from `start` on, of those in the store."""
         return [key for key, _ in islice(self._store.scan(prefix, start), count_max)]
 
-    def committed(self, changes: Changes, position: StorePosition, now_ms: int) -> None:
-        """These changes are in the log, up to `position`."""
+    def committed(self, batch: Batch, position: StorePosition, now_ms: int) -> None:
+        """This commit is in the log, up to `position`."""
         if self._position is None:
             self._since_ms = now_ms
-        self._changes.add(changes)
+        self._changes.add(batch.changes)
+        self._bytes += batch.size
         self._position = position
         self.write_when_due(now_ms)
 
     def write_when_due(self, now_ms: int) -> None:
         """Writes what has waited for long, or is much."""
-        is_much = self._changes.size >= UNWRITTEN_BYTES_MAX
+        is_much = self._bytes >= UNWRITTEN_BYTES_MAX
         if self._position is not None and (is_much or now_ms - self._since_ms >= UNWRITTEN_MS_MAX):
             self.write()
 
@@ -70,10 +70,11 @@ class Cache:
         position = self._position
         if position is None:
             return
-        changes, self._changes, self._position = self._changes, Changes(), None
+        changes, self._changes = self._changes, Changes()
+        self._position, self._bytes = None, 0
         self._store.write(*changes.writes(), position)
         self._told(changes.stubs)
 
 
 def _stub_in(value: bytes | None) -> RunStub | None:
-    return None if value is None else msgspec.msgpack.decode(value, type=RunStub)
+    return None if value is None else keys.stub_in(value)

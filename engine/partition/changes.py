@@ -5,8 +5,6 @@ A run that begins and ends before that leaves a stub, and its events are never w
 
 from collections.abc import Collection
 
-import msgspec
-
 from engine.model.state import RunStub
 from engine.partition import keys
 
@@ -17,16 +15,12 @@ class Changes:
     """From a cache as it is to what it should be. Later changes undo earlier ones."""
 
     def __init__(self) -> None:
-        self.size = 0
         self._events: dict[RunKey, list[tuple[int, bytes]]] = {}
         self._stubs: dict[str, RunStub] = {}
         # What was known of each run that goes; and whose stubs do.
         self._gone_runs: dict[RunKey, RunStub] = {}
         self._gone_stubs: set[str] = set()
         self._messages: dict[bytes, bytes | None] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._events or self._stubs or self._gone_runs or self._gone_stubs or self._messages)
 
     def events_of(self, run: RunKey) -> list[tuple[int, bytes]]:
         """The new events of a run by number, to be added to."""
@@ -66,7 +60,6 @@ class Changes:
 
     def add(self, later: "Changes") -> None:
         """Takes over `later`, which is of no more use."""
-        self.size += later.size
         for gone in later._gone_runs.values():
             self.forget_run(gone)
         for run, events in later._events.items():
@@ -94,7 +87,6 @@ class Changes:
             elif events:
                 # Those before these were written.
                 deletes.extend(keys.event_key(*run, sequence) for sequence in range(1, events[0][0]))
-        for each, stub in self._stubs.items():
-            puts.append((keys.stub_key(each), msgspec.msgpack.encode(stub)))
-            puts.append((keys.ended_key(stub), b""))
+        for stub in self._stubs.values():
+            puts.extend(keys.stub_records(stub))
         return puts, deletes

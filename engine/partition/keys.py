@@ -30,6 +30,11 @@ def stub_key(instance_id: str) -> bytes:
     return STUBS + instance_id.encode()
 
 
+def stub_in(value: bytes) -> RunStub:
+    """What is at a `stub_key`."""
+    return msgspec.msgpack.decode(value, type=RunStub)
+
+
 class Ended(msgspec.Struct, frozen=True, gc=False):
     """A finished run, and when it ended."""
 
@@ -47,6 +52,11 @@ def ended_key(stub: RunStub) -> bytes:
     """Sorts by when a run ended, among those that ended the same way. Every stub has one; it has no value."""
     run = b"%s\0%s" % (stub.instance_id.encode(), stub.run_id.encode())
     return ended_prefix(stub.phase) + stub.ended_at_ms.to_bytes(8, "big") + run
+
+
+def stub_records(stub: RunStub) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
+    """All that the store keeps of a finished run: by its instance, and by its end."""
+    return (stub_key(stub.instance_id), msgspec.msgpack.encode(stub)), (ended_key(stub), b"")
 
 
 def parse_ended(phase: Phase, key: bytes) -> Ended:

@@ -97,7 +97,6 @@ class Runs:
 
     def ended(self, phase: Phase) -> RunsEnded:
         """Those that ended so."""
-        # By identity: the hash of a StrEnum is Python code.
         if phase is Phase.FAILED:
             return self.failed
         # A run that goes on as a new one has not failed.

@@ -311,8 +311,7 @@ class Owner:
             written_at_ms=wall_clock_ms,
             checkpoint=self._encoded,
         )
-        batch.changes.size = batch.size
-        self._cache.committed(batch.changes, position, now_ms)
+        self._cache.committed(batch, position, now_ms)
         self._history_end = result.history_position
         self._checkpoint = checkpoint
         self._is_suspect = False

@@ -249,8 +249,8 @@ class _Restore:
         if last is not None:
             # The run that had this id before: its tombstones come behind the events of the one in its place.
             self._set(keys.ended_key(last), None)
-        self._set(keys.stub_key(state.instance_id), msgspec.msgpack.encode(stub))
-        self._set(keys.ended_key(stub), b"")
+        for key, value in keys.stub_records(stub):
+            self._set(key, value)
 
     def _stub_of(self, run: RunKey) -> RunStub | None:
         stub = self._stub(run[0])
@@ -261,7 +261,7 @@ class _Restore:
         value = None if key in self._deletes else self._puts.get(key)
         if value is None and key not in self._deletes and not (self._is_rebuild and not self._in_store):
             value = self._store.get_many([key])[0]
-        return None if value is None else msgspec.msgpack.decode(value, type=RunStub)
+        return None if value is None else keys.stub_in(value)
 
     def _may_be_in_store(self, run: RunKey) -> bool:
         return not self._is_rebuild or run in self._in_store
@@ -314,7 +314,7 @@ class _Restore:
             self._stub_late(finished)
         stubs = 0
         for _, value in self._store.scan(keys.STUBS):
-            stub = msgspec.msgpack.decode(value, type=RunStub)
+            stub = keys.stub_in(value)
             count.add(stub.key_sum, stub.last_sequence)
             stubs += 1
         ended = sum(1 for _ in self._store.scan(keys.ENDED))

@@ -8,7 +8,6 @@ is written again as a whole: putting back the touched keys alone would leave its
 import msgspec
 
 from engine.codec.topics import CHECKPOINT_KEY, history_key
-from engine.model.state import RunStub
 from engine.partition import keys
 from engine.partition.changes import RunKey
 from engine.partition.ports import Claim, Log, Record, Store
@@ -61,7 +60,7 @@ def _live_events(store: Store, run: RunKey) -> Events:
 
 def _is_finished(store: Store, run: RunKey) -> bool:
     value = store.get_many([keys.stub_key(run[0])])[0]
-    return value is not None and msgspec.msgpack.decode(value, type=RunStub).run_id == run[1]
+    return value is not None and keys.stub_in(value).run_id == run[1]
 
 
 def _finished_events(log: Log, claim: Claim, end: int, runs: set[RunKey]) -> dict[RunKey, Events]:

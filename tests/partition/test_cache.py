@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from engine.codec.topics import out_key
 from engine.model.state import Phase, RunStub
 from engine.partition import keys
+from engine.partition.batch import Batch
 from engine.partition.cache import UNWRITTEN_BYTES_MAX, UNWRITTEN_MS_MAX, Cache
 from engine.partition.changes import Changes
 from engine.partition.ports import StorePosition
@@ -88,7 +89,7 @@ class Partition:
     def commit(self, *, and_write: bool) -> None:
         mine, its = self.changes
         self.at_once.write(*mine.writes(), position(self.count))
-        self.cache.committed(its, position(self.count), now_ms=0)
+        self.cache.committed(batch_of(its), position(self.count), now_ms=0)
         if and_write:
             self.cache.write()
         self.changes = [Changes(), Changes()]
@@ -106,11 +107,16 @@ def test_it_comes_to_the_same_whenever_it_is_written(steps: list[tuple[str, str]
     assert partition.behind.position() == partition.at_once.position()
 
 
+def batch_of(changes: Changes, size: int = 0) -> Batch:
+    batch = Batch(1)
+    batch.changes, batch.size = changes, size
+    return batch
+
+
 def events(count: int, size: int = 1) -> Changes:
     changes = Changes()
     for sequence in range(1, count + 1):
         changes.events_of(("a", "r")).append((sequence, b"v" * size))
-    changes.size = count * size
     return changes
 
 
@@ -127,12 +133,13 @@ def test_a_run_that_begins_and_ends_unwritten_costs_its_stub_alone() -> None:
 def test_it_is_written_when_it_has_waited_and_when_it_is_much() -> None:
     store = MemoryStore()
     cache = Cache(store)
-    cache.committed(events(1), position(1), now_ms=5)
+    cache.committed(batch_of(events(1)), position(1), now_ms=5)
     cache.write_when_due(5 + UNWRITTEN_MS_MAX - 1)
     assert store.position() is None
 
     cache.write_when_due(5 + UNWRITTEN_MS_MAX)
     assert store.position() == position(1)
 
-    cache.committed(events(2, UNWRITTEN_BYTES_MAX // 2), position(2), now_ms=6_000)
+    half = UNWRITTEN_BYTES_MAX // 2
+    cache.committed(batch_of(events(2, half), 2 * half), position(2), now_ms=6_000)
     assert store.position() == position(2)

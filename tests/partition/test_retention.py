@@ -7,8 +7,8 @@ from engine.model.commands import ExpireInstance
 from engine.model.retention import RetentionPolicy
 from engine.model.state import Phase, RunStub
 from engine.partition import keys
+from engine.partition.batch import Batch
 from engine.partition.cache import Cache
-from engine.partition.changes import Changes
 from engine.partition.context import OwnerSettings
 from engine.partition.ports import StorePosition
 from engine.partition.retention import BURST_MS, LOOK_AHEAD, PURGES_AT_ONCE, Retention
@@ -45,19 +45,19 @@ class Kept:
         assert self.retention.due(0, self.now_ms, 0) == []
 
     def ends(self, *stubs: RunStub) -> None:
-        changes = Changes()
+        batch = Batch(1)
         for each in stubs:
-            changes.finish_run(each)
-        self.commit(changes)
+            batch.changes.finish_run(each)
+        self.commit(batch)
 
     def is_purged(self, *stubs: RunStub) -> None:
-        changes = Changes()
+        batch = Batch(1)
         for each in stubs:
-            changes.forget_run(each)
-        self.commit(changes)
+            batch.changes.forget_run(each)
+        self.commit(batch)
 
-    def commit(self, changes: Changes) -> None:
-        self.cache.committed(changes, POSITION, self.now_ms)
+    def commit(self, batch: Batch) -> None:
+        self.cache.committed(batch, POSITION, self.now_ms)
         self.cache.write()
 
     def asks(self, broker_now_ms: int, purges: int = 0) -> list[str]:
