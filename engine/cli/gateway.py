@@ -15,7 +15,6 @@ from engine.cli.ending import serve_and_end
 from engine.cli.logs import configure_logging
 from engine.cli.options import LogOptions, log_options
 from engine.cli.serving import host_option, port_option, serving, settings_of
-from engine.client.connection import Connection
 from engine.client.errors import UnreachableError
 from engine.gateway.server import GatewaySettings
 from engine.node.process import FAULT_EXIT, StopRequest
@@ -24,7 +23,6 @@ from engine.settings import LOG_FORMATS, LOG_LEVELS
 
 logger = logging.getLogger(__name__)
 
-RETRY_S = 1.0
 LOOK_S = 0.1
 TELL_EVERY_S = 5.0
 STATE_DIRECTORY = Path(".engine/gateway")
@@ -59,7 +57,8 @@ def gateway(log: LogOptions, http_host: str, http_port: int | None, state_dir: s
 
 
 def _run(log: LogOptions, settings: GatewaySettings, stop: StopRequest) -> int:
-    connection = _open_when_reachable(log, stop)
+    # A gateway may be started before its Kafka is.
+    connection = stop.until_reached(log.open_connection, UnreachableError)
     if connection is None:
         return 0
     with closing(connection), serving(connection, settings, stop) as gateway:
@@ -67,17 +66,6 @@ def _run(log: LogOptions, settings: GatewaySettings, stop: StopRequest) -> int:
         show_progress(gateway.projection, stop.asked)
         stop.asked.wait()
     return FAULT_EXIT if gateway.has_failed else 0
-
-
-def _open_when_reachable(log: LogOptions, stop: StopRequest) -> Connection | None:
-    """A gateway may be started before its Kafka is. None where it was stopped meanwhile."""
-    while not stop.asked.is_set():
-        try:
-            return stop.unless_asked(log.open_connection)
-        except UnreachableError as problem:
-            logger.warning("%s; again in %.0f s", problem, RETRY_S)
-        stop.asked.wait(RETRY_S)
-    return None
 
 
 def show_progress(projection: Projection, asked: threading.Event) -> None:

@@ -86,6 +86,16 @@ class StopRequest:
         if self._worker is not None:
             self._worker.stop()
 
+    def until_reached(self, action: Callable[[], T], unreachable: type[Exception]) -> T | None:
+        """What `action` returns, tried while it raises `unreachable`; None where a stop is asked for."""
+        while not self.asked.is_set():
+            try:
+                return self.unless_asked(action)
+            except unreachable as problem:
+                log.warning("%s; again in %.0f s", problem, RETRY_SECONDS)
+            self.asked.wait(RETRY_SECONDS)
+        return None
+
     def unless_asked(self, action: Callable[[], T]) -> T | None:
         """What `action` returns or raises, or None as soon as a stop is asked for. By the main thread.
 
@@ -187,20 +197,15 @@ def _open_endpoint(settings: Settings, slot: Slot) -> Endpoint | None:
 def _open_when_reachable(assignment: Assignment, slot: Slot, stop: StopRequest) -> WorkerPorts | None:
     """A worker may be started before its Kafka is. None where it was stopped meanwhile."""
     settings = assignment.settings.kafka(slot.member, assignment.kafka_properties)
-    while not stop.asked.is_set():
+
+    def attempt() -> WorkerPorts:
         try:
-            return stop.unless_asked(lambda: open_ports(settings, slot))
-        except (LogUnavailableFault, KafkaException) as problem:
-            fault: EngineError
-            if isinstance(problem, KafkaException):
-                fault = refusal_of(problem, settings.config) or fault_of(problem, "open the topics")
-            else:
-                fault = problem
-            if not isinstance(fault, LogUnavailableFault):
-                raise fault from problem
-            log.warning("%s; again in %.0f s", fault, RETRY_SECONDS)
-        stop.asked.wait(RETRY_SECONDS)
-    return None
+            return open_ports(settings, slot)
+        except KafkaException as problem:
+            fault = refusal_of(problem, settings.config) or fault_of(problem, "open the topics")
+            raise fault from problem
+
+    return stop.until_reached(attempt, LogUnavailableFault)
 
 
 def _whereabouts(worker: Worker, slot: Slot) -> dict[str, object]:
