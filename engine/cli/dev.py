@@ -19,17 +19,11 @@ from engine.node.loading import load_app
 from engine.node.process import StopRequest
 from engine.node.worker import Worker, WorkerPorts
 from engine.partition.ports import Store
-from engine.settings import LOG_FORMATS, LOG_LEVELS, Settings
+from engine.settings import LOG_FORMATS, LOG_LEVELS, Settings, declared
 from engine.store.rocks import open_store
 
 NO_PORT = -1
-RETENTION = (
-    "retention_any_terminal",
-    "retention_completed",
-    "retention_failed",
-    "retention_terminated",
-    "retention_per_second",
-)
+RETENTION = [setting.name for setting in declared() if setting.name.startswith("retention_")]
 
 
 @click.command(short_help="Run an app's workflows without a Kafka.")
