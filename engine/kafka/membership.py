@@ -110,11 +110,14 @@ class Membership:
         return frozenset(self._mine)
 
     def report(self, offsets: dict[int, int]) -> None:
-        """Commits group offsets, for lag tools and for other workers' ingress."""
-        self._offsets.commit(self._consumer, offsets)
+        """Commits group offsets of what is ours, for lag tools and for other workers' ingress."""
+        # Who is not in the group yet, as after a fence, would be fenced for it: once more, and over and over.
+        self._offsets.commit(self._consumer, {p: o for p, o in offsets.items() if p in self._mine})
 
     def is_confirmed(self, partition: int, offset: int) -> bool:
-        """Whether we are still a member: only of one does Kafka take this offset."""
+        """Whether the partition is ours still: only of a member does Kafka take this offset."""
+        if partition not in self._mine:
+            return False
         try:
             self._consumer.commit(
                 offsets=[TopicPartition(self._topic, partition, offset)], asynchronous=False

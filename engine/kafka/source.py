@@ -121,7 +121,8 @@ class KafkaCommandSource:
 
         The metadata names the topic, so that an offset is never used on another of the same name.
         """
-        self._offsets.commit(self._consumer, positions, self.topic_id)
+        ours = {p: offset for p, offset in positions.items() if p in self._ours}
+        self._offsets.commit(self._consumer, ours, self.topic_id)
         self._trim()
 
     def _forget_offsets(self) -> None:

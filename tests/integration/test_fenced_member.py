@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import uuid
 from collections.abc import Callable
@@ -66,6 +67,22 @@ def test_a_member_that_was_fenced_once_joins_again(settings: KafkaSettings) -> N
 
     wait_until(lambda: not member.assignment())
     wait_until(lambda: member.assignment() == ALL)
+    member.leave()
+
+
+def test_a_fenced_member_that_has_progress_to_tell_is_not_fenced_for_telling_it(
+    settings: KafkaSettings,
+) -> None:
+    member = new_member(settings)
+    offsets = itertools.count(1)
+
+    def told() -> frozenset[int]:
+        member.report(dict.fromkeys(ALL, next(offsets)))
+        return member.assignment()
+
+    close_aside(new_member(settings)._consumer)
+    wait_until(lambda: not told())
+    wait_until(lambda: told() == ALL)
     member.leave()
 
 
