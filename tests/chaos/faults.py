@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from tests.chaos.cluster import ChaosCluster
 from tests.chaos.proxy import Hold
@@ -256,7 +256,12 @@ def leave_transaction_open(target: Target) -> Steps:
     producer.flush(CLIENT_SECONDS)
     yield target.rng.uniform(3, 12)
     yield lambda: "brokers" not in target.busy
-    producer.abort_transaction(CLIENT_SECONDS)
+    try:
+        producer.abort_transaction(CLIENT_SECONDS)
+    except KafkaException as problem:
+        # The brokers were away for so long that they ended it themselves.
+        if problem.args[0].code() != KafkaError._FENCED:
+            raise
 
 
 FAULTS: dict[str, Callable[[Target], Steps]] = {
