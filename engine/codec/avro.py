@@ -24,6 +24,7 @@ from engine.model.commands import COMMANDS, PUBLIC_COMMANDS, Command, PublicComm
 from engine.model.effects import Reason
 from engine.model.events import EVENTS, TERMINAL_EVENTS, Recorded
 from engine.model.failure import Failure, ParentLink, Payload, RetryPolicy
+from engine.model.reply import Reply
 
 __all__ = [
     "HISTORY_RECORD_BYTES_MAX",
@@ -33,9 +34,11 @@ __all__ = [
     "decode_command",
     "decode_event",
     "decode_public_command",
+    "decode_reply",
     "encode_checkpoint",
     "encode_command",
     "encode_event",
+    "encode_reply",
     "kind_of",
     "terminal_fingerprints",
     "validate_command",
@@ -125,10 +128,12 @@ def _decoders(kinds: tuple[type, ...]) -> dict[bytes, Decoder]:
 _COMMAND_ENCODERS: Mapping[type, Encoder] = {kind: _encoder(kind) for kind in COMMANDS}
 _EVENT_ENCODERS: Mapping[type, Encoder] = {kind: _encoder(kind) for kind in EVENTS}
 _encode_checkpoint = _encoder(Checkpoint)
+_encode_reply = _encoder(Reply)
 _PUBLIC_DECODERS = _decoders(PUBLIC_COMMANDS)
 _COMMAND_DECODERS = _decoders(COMMANDS)
 _EVENT_DECODERS = _decoders(EVENTS)
 _CHECKPOINT_DECODERS = _decoders((Checkpoint,))
+_REPLY_DECODERS = _decoders((Reply,))
 
 # What the values of terminal events begin with, so that a reader can tell them without decoding.
 terminal_fingerprints: frozenset[bytes] = frozenset(
@@ -169,6 +174,11 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
     return value
 
 
+def encode_reply(reply: Reply) -> bytes:
+    """`reply` as a record of the replies. All that is in it is bounded already."""
+    return _encode_reply(reply)
+
+
 def decode_command(value: bytes) -> Command:
     """The command that a record of the inbox holds."""
     if len(value) > INBOX_RECORD_BYTES_MAX:
@@ -204,6 +214,17 @@ def decode_checkpoint(value: bytes) -> Checkpoint:
         raise _unknown(value, "a checkpoint")
     try:
         return cast("Checkpoint", decoder(value))
+    except _MALFORMED as error:
+        raise _malformed(value, error) from error
+
+
+def decode_reply(value: bytes) -> Reply:
+    """The reply that a record of the replies holds."""
+    decoder = _REPLY_DECODERS.get(value[:HEADER_BYTES])
+    if decoder is None:
+        raise _unknown(value, "a reply")
+    try:
+        return cast("Reply", decoder(value))
     except _MALFORMED as error:
         raise _malformed(value, error) from error
 

@@ -48,7 +48,7 @@ def _schema(source: Json) -> RecordSchema:
 
 
 def _load_current(root: Path) -> dict[str, RecordSchema]:
-    paths = [*sorted(root.glob("*/*.avsc")), root / "checkpoint.avsc"]
+    paths = [*sorted(root.glob("*/*.avsc")), root / "checkpoint.avsc", root / "reply.avsc"]
     found = (_schema(json.loads(path.read_text(encoding="utf-8"))) for path in paths)
     return {schema.kind: schema for schema in found}
 

@@ -2,6 +2,7 @@
 
 import re
 import struct
+import zlib
 from functools import lru_cache
 
 import msgspec
@@ -10,6 +11,7 @@ from engine.errors import ConfigurationError
 
 CHECKPOINT_KEY = b"~checkpoint"
 FROM_HEADER = "from"
+REPLY_TO_HEADER = "reply-to"
 TOPIC_NAME_LENGTH_MAX = 249
 
 _WORDS = struct.Struct("<I")
@@ -21,6 +23,7 @@ _TOPIC_ID = rb"([\w.-]+)"
 _HISTORY_KEY = re.compile(rb"([^~].*)\|([^|]+)\|" + _NUMBER, re.DOTALL)
 _OUT_KEY = re.compile(rb"~out\|" + _TOPIC_ID + b":" + _NUMBER + rb"\|" + _NUMBER)
 _INGRESS = re.compile(rb"\|".join((b"i", _TOPIC_ID, _NUMBER, _NUMBER, b"(?:-|" + _NUMBER + b")")))
+_REPLY_TO = re.compile(rb"([\w.-]{1,64})\|([\w.-]{1,64})")
 _CHANNEL = re.compile(rb"\|".join((b"c", _TOPIC_ID, _NUMBER, _NUMBER)))
 
 
@@ -108,6 +111,32 @@ def parse_out_key(key: bytes) -> tuple[str, int, int] | None:
     """(topic id, partition, number), or None for what is no outbox message's key."""
     found = _OUT_KEY.fullmatch(key)
     return None if found is None else (found[1].decode(), int(found[2]), int(found[3]))
+
+
+# --- who wants to hear what becomes of a command ---
+
+
+class ReplyTo(msgspec.Struct, frozen=True, gc=False):
+    """Who asked, and which of its questions it is. Both are the asker's own names."""
+
+    requester: str
+    request_id: str
+
+
+def format_reply_to(reply_to: ReplyTo) -> bytes:
+    """The value of the `reply-to` header."""
+    return f"{reply_to.requester}|{reply_to.request_id}".encode()
+
+
+def parse_reply_to(header: bytes) -> ReplyTo | None:
+    """What `header` says, or None where it can't be answered."""
+    found = _REPLY_TO.fullmatch(header)
+    return None if found is None else ReplyTo(found[1].decode(), found[2].decode())
+
+
+def replies_partition(requester: str, partitions: int) -> int:
+    """The partition of `replies` that holds all answers for one requester."""
+    return zlib.crc32(requester.encode()) % partitions
 
 
 # --- where an inbox record came from ---

@@ -19,6 +19,7 @@ from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 from engine.model.checkpoint import Checkpoint
 from engine.model.commands import ENGINE_COMMANDS, PUBLIC_COMMANDS
 from engine.model.events import EVENTS
+from engine.model.reply import Reply
 
 ROOT = Path(__file__).parents[2] / "schemas"
 NAMESPACE = "engine.v1"
@@ -41,7 +42,8 @@ def files() -> dict[type, Path]:
     places |= dict.fromkeys(ENGINE_COMMANDS, ROOT / "internal")
     places |= dict.fromkeys(EVENTS, ROOT / "events")
     return {kind: folder / f"{kind.__name__}.avsc" for kind, folder in places.items()} | {
-        Checkpoint: ROOT / "checkpoint.avsc"
+        Checkpoint: ROOT / "checkpoint.avsc",
+        Reply: ROOT / "reply.avsc",
     }
 
 

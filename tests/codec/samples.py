@@ -3,6 +3,7 @@
 import io
 import types
 import typing
+from collections.abc import Callable
 from typing import Any
 
 import fastavro
@@ -10,13 +11,15 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine.codec import avro
 from engine.codec.schemas import CURRENT
 from engine.model.checkpoint import Checkpoint
 from engine.model.commands import COMMANDS
 from engine.model.events import EVENTS, Recorded
+from engine.model.reply import Reply
 from tests.codec.derive import RENAMED
 
-KINDS: tuple[type, ...] = (*COMMANDS, *EVENTS, Checkpoint)
+KINDS: tuple[type, ...] = (*COMMANDS, *EVENTS, Checkpoint, Reply)
 LONGS = st.integers(-(2**63), 2**63 - 1) | st.integers(-200, 20_000)
 # One character of each length in UTF-8, and those that keys and JSON give a meaning.
 TEXTS = st.text(st.sampled_from('aZ09|~-./:\\"\0\n\x7fÄ€\uffff\U0001f600'), max_size=40)
@@ -76,6 +79,28 @@ def plain(value: object) -> Any:
         return value
     name = type(value).__name__
     return {RENAMED.get((name, key), key): plain(getattr(value, key)) for key in value.__struct_fields__}
+
+
+def encode(value: Any) -> bytes:
+    """The bytes that the engine writes for what `records_of` gave."""
+    if isinstance(value, tuple):
+        return avro.encode_event(*value)
+    encoders: dict[type, Callable[[Any], bytes]] = {
+        Checkpoint: avro.encode_checkpoint,
+        Reply: avro.encode_reply,
+    }
+    return encoders.get(type(value), avro.encode_command)(value)
+
+
+def decoder_of(kind: type) -> Callable[[bytes], Any]:
+    """The engine's way back from such bytes."""
+    if kind in EVENTS:
+        return avro.decode_event
+    decoders: dict[type, Callable[[bytes], Any]] = {
+        Checkpoint: avro.decode_checkpoint,
+        Reply: avro.decode_reply,
+    }
+    return decoders.get(kind, avro.decode_command)
 
 
 def by_fastavro(kind: str, value: object) -> bytes:

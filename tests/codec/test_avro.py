@@ -1,7 +1,6 @@
 """Every kind is written as fastavro writes it, and read back as it was."""
 
 import io
-from collections.abc import Callable
 from typing import Any
 
 import fastavro
@@ -15,24 +14,11 @@ from engine.codec.schemas import CURRENT, HEADER_BYTES
 from engine.codec.varint import LONG_MAX, LONG_MIN, decode_long, encode_long
 from engine.core import limits
 from engine.errors import LimitExceededError
-from engine.model.checkpoint import Checkpoint
 from engine.model.commands import COMMANDS, RefuseRecord, StartInstance
 from engine.model.effects import Reason
-from engine.model.events import EVENTS, TERMINAL_EVENTS, InputDeferred, Recorded
+from engine.model.events import TERMINAL_EVENTS, InputDeferred, Recorded
 from engine.model.failure import Payload
 from tests.codec import derive, samples
-
-
-def encode(value: Any) -> bytes:
-    if isinstance(value, tuple):
-        return avro.encode_event(*value)
-    return avro.encode_checkpoint(value) if isinstance(value, Checkpoint) else avro.encode_command(value)
-
-
-def decoder_of(kind: type) -> Callable[[bytes], Any]:
-    if kind in EVENTS:
-        return avro.decode_event
-    return avro.decode_command if kind in COMMANDS else avro.decode_checkpoint
 
 
 @pytest.mark.parametrize("kind", samples.KINDS, ids=lambda kind: kind.__name__)
@@ -42,9 +28,9 @@ def test_a_value_is_written_as_fastavro_writes_it_and_read_back_by_both_decoders
     @samples.QUICK
     @given(samples.records_of(kind))
     def holds(value: Any) -> None:
-        data = encode(value)
+        data = samples.encode(value)
         assert samples.by_fastavro(kind.__name__, value) == data
-        assert decoder_of(kind)(data) == value
+        assert samples.decoder_of(kind)(data) == value
         assert resolving(data) == value
 
     holds()
@@ -138,4 +124,4 @@ def test_what_could_not_be_read_again_is_not_written() -> None:
 @samples.QUICK
 @given(st.sampled_from(COMMANDS).flatmap(samples.records_of))
 def test_encoding_twice_gives_the_same_bytes(value: Any) -> None:
-    assert encode(value) == encode(value)
+    assert samples.encode(value) == samples.encode(value)

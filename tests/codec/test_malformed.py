@@ -6,7 +6,6 @@ import os
 import pickle
 import random
 import struct
-from collections.abc import Callable
 from typing import Any
 
 import fastavro
@@ -20,9 +19,9 @@ from engine.codec.undecodable import UndecodableError
 from engine.codec.varint import encode_long
 from engine.core import limits
 from engine.model.checkpoint import Checkpoint, InMark
-from engine.model.commands import COMMANDS, CompleteActivity, FireTimer, PurgeInstance, StartInstance
+from engine.model.commands import CompleteActivity, FireTimer, PurgeInstance, StartInstance
 from engine.model.effects import Reason
-from engine.model.events import EVENTS, ActivityScheduled, InstanceUnstalled, Recorded
+from engine.model.events import ActivityScheduled, InstanceUnstalled, Recorded
 from engine.model.failure import Payload, RetryPolicy
 from tests.codec import samples
 
@@ -112,14 +111,16 @@ def test_outsiders_may_send_only_the_public_commands(value: bytes) -> None:
     assert caught.value.reason == Reason.NOT_ALLOWED
 
 
-def test_a_command_is_no_event_and_no_checkpoint() -> None:
-    for decode in (avro.decode_event, avro.decode_checkpoint):
-        with pytest.raises(UndecodableError, match=r"expected an? (event|checkpoint), but got StartInstance"):
+def test_a_command_is_no_event_no_checkpoint_and_no_reply() -> None:
+    for decode in (avro.decode_event, avro.decode_checkpoint, avro.decode_reply):
+        with pytest.raises(
+            UndecodableError, match=r"expected an? (event|checkpoint|reply), but got StartInstance"
+        ):
             decode(START_BYTES)
 
 
 def test_an_event_of_a_newer_engine_is_told_from_damage() -> None:
-    for decode in (avro.decode_event, avro.decode_checkpoint):
+    for decode in (avro.decode_event, avro.decode_checkpoint, avro.decode_reply):
         with pytest.raises(UndecodableError) as caught:
             decode(UNKNOWN_HEADER)
         assert caught.value.reason == Reason.UNKNOWN_SCHEMA
@@ -165,18 +166,6 @@ def _oracle(kind: str, value: bytes) -> Any:
     return fastavro.schemaless_reader(io.BytesIO(value[HEADER_BYTES:]), CURRENT[kind].parsed, None)
 
 
-def _decoders(kind: type) -> Callable[[bytes], Any]:
-    if kind in COMMANDS:
-        return avro.decode_command
-    return avro.decode_event if kind in EVENTS else avro.decode_checkpoint
-
-
-def _encoded(kind: type, value: Any) -> bytes:
-    if kind in COMMANDS:
-        return avro.encode_command(value)
-    return avro.encode_event(*value) if kind in EVENTS else avro.encode_checkpoint(value)
-
-
 def _mutant(data: bytes, chance: random.Random) -> bytes:
     """`data` with up to three bytes changed behind the header, and sometimes cut or prolonged."""
     mutant = bytearray(data)
@@ -192,18 +181,20 @@ def _mutant(data: bytes, chance: random.Random) -> bytes:
 def test_mutated_bytes_are_refused_or_read_as_fastavro_reads_them(kind: type) -> None:
     chance = random.Random(kind.__name__)  # the same mutants in every run
     for value in samples.some_of(samples.records_of(kind)):
-        data = _encoded(kind, value)
+        data = samples.encode(value)
         for _ in range(MUTANTS):
             mutant = _mutant(data, chance)
             with contextlib.suppress(UndecodableError):
                 # repr, for a mutated double may be NaN, which equals nothing.
-                assert repr(samples.plain(_decoders(kind)(mutant))) == repr(_oracle(kind.__name__, mutant))
+                assert repr(samples.plain(samples.decoder_of(kind)(mutant))) == repr(
+                    _oracle(kind.__name__, mutant)
+                )
 
 
 @samples.QUICK
 @given(st.binary(max_size=200), st.sampled_from([b"", *(schema.header for schema in CURRENT.values())]))
 def test_any_bytes_at_all_raise_nothing_else(value: bytes, header: bytes) -> None:
-    for decode in (avro.decode_command, avro.decode_event, avro.decode_checkpoint):
+    for decode in (avro.decode_command, avro.decode_event, avro.decode_checkpoint, avro.decode_reply):
         with contextlib.suppress(UndecodableError):
             decode(header + value)
     for content_type in (None, "application/json", "avro/binary"):

@@ -149,3 +149,35 @@ def test_a_source_is_written_as_the_readme_says() -> None:
 )
 def test_what_is_no_source_is_none(header: bytes) -> None:
     assert topics.parse_source(header) is None
+
+
+@pytest.mark.parametrize("header", [b"gateway-1|7", b"a.b_c-D|9", b"x" * 64 + b"|" + b"y" * 64])
+def test_who_asks_for_a_reply_is_read_back(header: bytes) -> None:
+    reply_to = topics.parse_reply_to(header)
+
+    assert reply_to is not None
+    assert topics.format_reply_to(reply_to) == header
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"|",
+        b"a",
+        b"a|",
+        b"|b",
+        b"a|b|c",
+        b"a b|c",
+        b"a|b\n",
+        b"\xff|b",
+        b"x" * 65 + b"|b",
+        b"a|" + b"y" * 65,
+    ],
+)
+def test_who_can_t_be_answered_is_none(header: bytes) -> None:
+    assert topics.parse_reply_to(header) is None
+
+
+def test_replies_lie_by_the_crc_of_their_requester_as_the_readme_says() -> None:
+    assert topics.replies_partition("123456789", 1000) == 0xCBF43926 % 1000
