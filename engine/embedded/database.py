@@ -30,7 +30,8 @@ COMMANDS = "commands"
 INBOX = "inbox"
 HISTORY = "history"
 DEADLETTER = "deadletter"
-TOPICS = (COMMANDS, INBOX, HISTORY, DEADLETTER)
+REPLIES = "replies"
+TOPICS = (COMMANDS, INBOX, HISTORY, DEADLETTER, REPLIES)
 
 # A row at a time would give the GIL away at every row, and a busy neighbour thread returns it only after its
 # switch interval. Few sizes, so that the statements stay prepared; 128 rows stay below the 999 variables of
@@ -136,7 +137,10 @@ class Database:
                 for statement in filter(str.strip, _SCHEMA.split(";")):
                     self.run(statement)
                 self.run("INSERT INTO meta VALUES ('schema_version', ?)", (SCHEMA_VERSION,))
-                for name in TOPICS:
+            # A log of an earlier release has fewer topics; a file of another kind has none.
+            existing = self.topics()
+            for name in TOPICS:
+                if name not in existing:
                     self.run(_TOPIC_SCHEMA.format(name))
                     self.run(
                         "INSERT INTO topics VALUES (?, ?, ?)", (name, uuid.uuid4().hex, partitions[name])

@@ -57,7 +57,8 @@ class EmbeddedLog:
             resources.callback(OwnerLock(directory).release)
             written = db.Database(directory, create=True)
             resources.callback(written.close)
-            written.create({db.COMMANDS: 1, db.INBOX: partitions, db.HISTORY: partitions, db.DEADLETTER: 1})
+            several, single = (db.INBOX, db.HISTORY), (db.COMMANDS, db.DEADLETTER, db.REPLIES)
+            written.create(dict.fromkeys(several, partitions) | dict.fromkeys(single, 1))
             self._reader = db.Database(directory, create=False)
             resources.callback(self._reader.close)
             topics = self._reader.topics()
@@ -169,6 +170,8 @@ class EmbeddedLog:
             check_record(key, value, ())
         for letter in commit.dead_letters:
             check_record(letter.key, letter.value, letter.headers)
+        for reply in commit.replies:
+            check_record(reply.key, reply.value, ())
         check_record(b"", commit.checkpoint, ())
         self._refuse_when_closed()
         with self._news:

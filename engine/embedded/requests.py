@@ -28,6 +28,8 @@ from engine.partition.ports import (
 # Readers find every checkpoint of this stretch; older ones are deleted, as Kafka's compaction would.
 CHECKPOINTS_KEPT_OFFSETS = 10_000
 PRUNED = "pruned history"
+# Who asked reads at once; on Kafka they are kept for an hour.
+REPLIES_KEPT = 10_000
 
 OnDone = Callable[[Appended], None]
 # Where a caller's outcomes wait until it runs the callbacks. Adding to a deque needs no lock.
@@ -102,7 +104,7 @@ class Bounds:
     def __init__(self, database: db.Database, partitions: int) -> None:
         places = [(db.INBOX, number) for number in range(partitions)]
         places += [(db.HISTORY, number) for number in range(partitions)]
-        places += [(db.DEADLETTER, 0), (db.COMMANDS, 0)]
+        places += [(db.DEADLETTER, 0), (db.REPLIES, 0), (db.COMMANDS, 0)]
         self.starts = {place: database.start_offset(*place) for place in places}
         self.ends = {place: database.end_offset(*place) for place in places}
         self.pruned = {number: database.progress(PRUNED, number) or 0 for number in range(partitions)}
@@ -200,10 +202,13 @@ class Group:
             self._add_row(db.HISTORY, partition, key, value, ())
         for letter in request.commit.dead_letters:
             self._add_row(db.DEADLETTER, 0, letter.key, letter.value, letter.headers)
+        for reply in request.commit.replies:
+            self._add_row(db.REPLIES, 0, reply.key, reply.value, ())
         behind = self._add_row(db.HISTORY, partition, CHECKPOINT_KEY, request.commit.checkpoint, ()) + 1
         # The place of Kafka's marker, as `Database.end_offset` has it.
         self._bounds.ends[db.HISTORY, partition] = behind + 1
         self._prune(partition, behind)
+        self._prune_replies()
         self.outcomes.results.append((request.claim, Committed(behind, self._now_ms)))
 
     def _prune(self, partition: int, history_position: int) -> None:
@@ -213,6 +218,12 @@ class Group:
         end = history_position - CHECKPOINTS_KEPT_OFFSETS
         self._bounds.pruned[partition] = end
         self._pruned[partition] = (start, end)
+
+    def _prune_replies(self) -> None:
+        place = (db.REPLIES, 0)
+        end = self._bounds.ends[place]
+        if end - self._bounds.starts[place] >= 2 * REPLIES_KEPT:
+            self._trim(TrimRequest(*place, end - REPLIES_KEPT))
 
     def _claim(self, request: ClaimRequest) -> None:
         bounds, partition = self._bounds, request.partition

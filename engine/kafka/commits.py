@@ -11,7 +11,7 @@ import threading
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from engine.codec.topics import CHECKPOINT_KEY, out_key
+from engine.codec.topics import CHECKPOINT_KEY, out_key, replies_partition
 from engine.errors import FencedFault, LogUnavailableFault
 from engine.kafka.errors import error_of, fault_of
 from engine.kafka.settings import KafkaSettings
@@ -39,6 +39,8 @@ class CommitTopics(msgspec.Struct, frozen=True):
 
     history: str
     deadletter: str
+    replies: str
+    replies_partitions: int
 
 
 class Transactions:
@@ -156,6 +158,9 @@ class Transactions:
                 producer.poll(0)
         for letter in commit.dead_letters:
             produce(self._topics.deadletter, letter.value, letter.key, headers=list(letter.headers))
+        for reply in commit.replies:
+            place = replies_partition(reply.requester, self._topics.replies_partitions)
+            produce(self._topics.replies, reply.value, reply.key, place)
         produce(topic, commit.checkpoint, CHECKPOINT_KEY, partition, on_delivery=self._delivered)
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:

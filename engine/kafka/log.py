@@ -54,6 +54,10 @@ class KafkaLog:
             admin.apply()
         self.identity: Identity = admin.identity()
         self._admin = open_admin(settings)
+        replies = self._topics.replies
+        self._commit_topics = CommitTopics(
+            self._topics.history, self._topics.deadletter, replies, admin.partitions_of(replies)
+        )
         group = f"{settings.namespace}.{settings.app}.owners"
         self._membership = Membership(settings, self._topics.inbox, group)
         self._consumer = reader.reading_consumer(settings, f"{group}.inbox", committed=False)
@@ -100,7 +104,7 @@ class KafkaLog:
         topics = self._topics
         transactions = Transactions(
             self._settings,
-            CommitTopics(topics.history, topics.deadletter),
+            self._commit_topics,
             partition,
             f"{self._settings.namespace}.{self._settings.app}",
         )

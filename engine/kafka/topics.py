@@ -23,7 +23,9 @@ from engine.partition.ports import Identity
 
 log = logging.getLogger(__name__)
 
-DAY_MS = 24 * 3600 * 1000
+MINUTE_MS = 60 * 1000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
 TOPIC_BYTES_MAX = 2 * 1024 * 1024
 COMMANDS_BYTES_MAX = 1_048_588
 REPLICATION = 3
@@ -60,6 +62,7 @@ def specs(settings: KafkaSettings, names: Topics) -> tuple[TopicSpec, ...]:
     safe: dict[str, str] = {"unclean.leader.election.enable": "false"}
     if not settings.is_dev:
         safe["min.insync.replicas"] = str(MIN_ISR)
+    expiring = safe | {"cleanup.policy": "delete"}
     return (
         TopicSpec(
             names.commands,
@@ -89,12 +92,13 @@ def specs(settings: KafkaSettings, names: Topics) -> tuple[TopicSpec, ...]:
         TopicSpec(
             names.deadletter,
             None,
-            safe
-            | {
-                "cleanup.policy": "delete",
-                "retention.ms": str(30 * DAY_MS),
-                "max.message.bytes": str(TOPIC_BYTES_MAX),
-            },
+            expiring | {"retention.ms": str(30 * DAY_MS), "max.message.bytes": str(TOPIC_BYTES_MAX)},
+        ),
+        TopicSpec(
+            names.replies,
+            None,
+            # Who asked reads at once. Retention goes by whole segments, so these must be short too.
+            expiring | {"retention.ms": str(HOUR_MS), "segment.ms": str(10 * MINUTE_MS)},
         ),
     )
 
@@ -110,7 +114,7 @@ _SAFE_BROKER = {
 _URL_SAFE = str.maketrans("+/", "-_", "=")
 
 # May be set otherwise without harm to exactness: only `apply` cares.
-_ADVISED = frozenset({"max.compaction.lag.ms"})
+_ADVISED = frozenset({"max.compaction.lag.ms", "segment.ms"})
 
 
 def unreachable(problem: KafkaException, bootstrap_servers: str) -> EngineError:
@@ -192,6 +196,10 @@ class TopicAdmin:
             # Just checked to be so.
             partitions=self._settings.partitions,
         )
+
+    def partitions_of(self, topic: str) -> int:
+        """How many a topic has that was found to be there."""
+        return self._existing()[topic]
 
     def _remedy(self, differences: list[Difference]) -> str:
         partitions = [each.found for each in differences if each.setting == PARTITIONS]

@@ -1,14 +1,18 @@
 """What one commit will write, collected turn by turn; and what the cache is told when it is in the log."""
 
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import msgspec
 
 from engine.model.checkpoint import PurgeProgress
+from engine.model.effects import Rejected
+from engine.model.events import Recorded
 from engine.partition.changes import Changes
 from engine.partition.notices import Notice
 from engine.partition.outbox import OutMessage
-from engine.partition.ports import DeadLetter, Record
+from engine.partition.ports import DeadLetter, Record, ReplyRecord
+from engine.partition.replies import Owed, owed_for, reply_record
 
 
 class KeyCount(msgspec.Struct):
@@ -42,6 +46,7 @@ class Batch:
         self.is_urgent = False
         self.sealed_ns = 0
         self.notices: list[Notice] = []
+        self._owed: list[Owed] = []
         self.out_upto: dict[int, int] = {}
         self.changes = Changes()
 
@@ -68,6 +73,22 @@ class Batch:
         """A message has arrived; its record can go."""
         self.records.append((message.record_key, None))
         self.changes.set_message(message.record_key, None)
+
+    def answer(self, record: Record, rejected: Rejected | None, recorded: Sequence[Recorded] = ()) -> None:
+        """Tells the sender of a command what became of it, if it asked. It waits for that."""
+        owed = owed_for(record, rejected, recorded)
+        if owed is not None:
+            self._owed.append(owed)
+            self.is_urgent = True
+
+    def replies(self, partition: int, history_end: int) -> list[ReplyRecord]:
+        """The answers, when the batch is whole; its records all come behind `history_end`."""
+        if not self._owed:
+            return []
+        # Where each lies nobody knows yet. But the checkpoint comes behind all of them, and whoever follows
+        # whole commits is either still before this one, at most past the last one's marker, or behind it.
+        position = history_end + len(self.records) + 1 if self.records else history_end
+        return [reply_record(owed, partition, position) for owed in self._owed]
 
     def purge(self, progress: PurgeProgress, count_max: int) -> PurgeProgress | None:
         """Writes up to `count_max` tombstones over a run; what is left to do, or None."""

@@ -6,6 +6,7 @@ Rules
 * The group offset advances only over a gapless prefix of what is acknowledged.
 * Any append that fails, or lands out of order, ends the session: everything from the group offset on is sent
   again.
+* Who asks for a reply is named by a header, which goes on as it is: the owner answers, with its commit.
 * A record that can't be accepted goes on as a refusal, so that its dead letter is as exact as a command's
   effect.
 """
@@ -18,12 +19,19 @@ import msgspec
 
 from engine.codec import avro
 from engine.codec.schemas import MAGIC
-from engine.codec.topics import FROM_HEADER, IngressSource, format_source, partition_of
+from engine.codec.topics import (
+    FROM_HEADER,
+    REPLY_TO_HEADER,
+    IngressSource,
+    format_source,
+    parse_reply_to,
+    partition_of,
+)
 from engine.core import limits
 from engine.model.commands import RefuseRecord
 from engine.model.effects import Reason
 from engine.model.failure import cut
-from engine.partition.ports import Append, Appended, Appender, Clock, CommandSource, Record
+from engine.partition.ports import Append, Appended, Appender, Clock, CommandSource, Headers, Record
 
 # How far an inbox may be ahead of its owner: the less, the sooner running work has its turn, however many
 # starts are queued. An owner elsewhere is heard of now and then only, and must not run dry meanwhile.
@@ -51,6 +59,7 @@ class _Routed(msgspec.Struct, gc=False):
     target: int
     instance_id: str
     value: bytes
+    reply_to: bytes | None
 
 
 class _SourcePartition:
@@ -149,8 +158,15 @@ class Ingress:
             self._send(number, ours, held.popleft())
 
     def _route(self, record: Record) -> _Routed:
-        value, instance_id = self._accept(record)
-        return _Routed(record.offset, partition_of(instance_id, self._partitions), instance_id, value)
+        reply_to = _header(record, REPLY_TO_HEADER) if record.headers else None
+        if reply_to is None or parse_reply_to(reply_to) is not None:
+            value, instance_id = self._accept(record)
+        else:
+            # Its sender would wait in vain for an answer to something that took effect.
+            value, instance_id = self._refusal(record, Reason.INVALID_VALUE, _unanswerable(reply_to))
+            reply_to = None
+        target = partition_of(instance_id, self._partitions)
+        return _Routed(record.offset, target, instance_id, value, reply_to)
 
     def _accept(self, record: Record) -> tuple[bytes, str]:
         """(inbox value, instance id): the command as it came, or as Avro if it came as JSON, or a refusal."""
@@ -205,8 +221,10 @@ class Ingress:
         self._targets[target].in_flight += 1
         self._in_flight += 1
         self.forwarded += 1
-        header = (FROM_HEADER, format_source(source))
-        append = Append(target, routed.instance_id.encode(), routed.value, (header,))
+        headers: Headers = ((FROM_HEADER, format_source(source)),)
+        if routed.reply_to is not None:
+            headers = (*headers, (REPLY_TO_HEADER, routed.reply_to))
+        append = Append(target, routed.instance_id.encode(), routed.value, headers)
         self._appender.append(append, partial(self._done, sent, target))
 
     def _done(self, sent: _Sent, target: int, outcome: Appended) -> None:
@@ -246,7 +264,16 @@ class Ingress:
 
 
 def _content_type(record: Record) -> str | None:
-    for name, value in record.headers:
-        if name == "content-type":
-            return value.decode("ascii", "replace")
-    return None
+    value = _header(record, "content-type") if record.headers else None
+    return None if value is None else value.decode("ascii", "replace")
+
+
+def _header(record: Record, wanted: str) -> bytes | None:
+    return next((value for name, value in record.headers if name == wanted), None)
+
+
+def _unanswerable(reply_to: bytes) -> str:
+    return (
+        "expected the header reply-to to be '<requester>|<request id>', each of 1 to 64 letters, digits, "
+        f"'_', '.' and '-', but got {reply_to.decode('utf-8', 'replace')!r:.200}"
+    )

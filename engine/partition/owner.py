@@ -290,7 +290,8 @@ class Owner:
         self._encoded = avro.encode_checkpoint(checkpoint)
         self._context.pace.commits(self._clock.monotonic_ms())
         batch.sealed_ns = self._context.measures.now_ns()
-        commit = Commit(records=batch.records, checkpoint=self._encoded, dead_letters=batch.dead_letters)
+        replies = batch.replies(self.claim.partition, self._history_end)
+        commit = Commit(batch.records, self._encoded, batch.dead_letters, replies)
         self._log.begin_commit(self.claim, commit)
 
     def on_commit_result(self, result: CommitResult, wall_clock_ms: int) -> None:

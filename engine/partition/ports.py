@@ -48,6 +48,14 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False):
     headers: Headers
 
 
+class ReplyRecord(msgspec.Struct, frozen=True, gc=False):
+    """The answer to a command. `requester` names its partition, as `codec.topics` has it."""
+
+    requester: str
+    key: bytes
+    value: bytes
+
+
 class Identity(msgspec.Struct, frozen=True):
     """What must not change under an owner: the topics' ids and how many partitions they have."""
 
@@ -78,6 +86,7 @@ class Commit(msgspec.Struct, frozen=True):
     records: Sequence[tuple[bytes, bytes | None]]
     checkpoint: bytes
     dead_letters: Sequence[DeadLetter] = ()
+    replies: Sequence[ReplyRecord] = ()
 
 
 class Committed(msgspec.Struct, frozen=True, gc=False):

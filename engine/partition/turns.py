@@ -133,6 +133,8 @@ class Turns:
         self._collect(turn, batch)
         if turn.rejected is not None:
             self._refused(batch, record, command, turn.rejected)
+        elif len(record.headers) > 1:
+            batch.answer(record, None, turn.recorded)
         if turn.is_purged and type(command) is cm.ExpireInstance:
             self.counters.expired += 1
         counts = self._operations.get(type(command))
@@ -269,6 +271,7 @@ class Turns:
         letter, notice = dead_letter(self.partition, record, rejected, command)
         batch.dead_letters.append(letter)
         batch.notices.append(notice)
+        batch.answer(record, rejected)
 
     # --- commits ---
 
@@ -356,6 +359,8 @@ class Turns:
         self._collect(turn, batch)
         if turn.rejected is not None:
             self._refused(batch, record, command, turn.rejected)
+        else:
+            batch.answer(record, None, turn.recorded)
 
     def stalled(self, *, is_new_build: bool) -> list[Seat]:
         """Runs that stalled for their code; those that killed the process only where the code is another."""

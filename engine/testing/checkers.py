@@ -13,7 +13,7 @@ from engine.errors import LogDamagedFault
 from engine.model import events as ev
 from engine.model.checkpoint import Checkpoint
 from engine.model.state import InstanceState
-from engine.testing import history_checks, retention_checks, state_checks
+from engine.testing import history_checks, reply_checks, retention_checks, state_checks
 from engine.testing.chaos import Chaos
 from engine.testing.evidence import Evidence, runs_of_view
 from engine.testing.faults import LIVE
@@ -78,6 +78,7 @@ CHECKERS: dict[str, Callable[[Evidence], int]] = {
     "runs are whole": history_checks.check_runs,
     "answers are to what was asked": history_checks.check_answers,
     "inputs count once": history_checks.check_inputs,
+    "replies are told once": reply_checks.check_replies,
     "senders keep their order": history_checks.check_order,
     "refusals are clear": history_checks.check_refusals,
     "timers do not spin": history_checks.check_timers,

@@ -6,10 +6,10 @@ from collections.abc import Generator
 import msgspec
 
 from engine.codec import avro
-from engine.codec.topics import partition_of
+from engine.codec.topics import REPLY_TO_HEADER, ReplyTo, format_reply_to, partition_of
 from engine.model import commands as cm
 from engine.model.failure import Payload
-from engine.partition.ports import Record
+from engine.partition.ports import Headers, Record
 from engine.testing import programs
 from engine.testing.memory_broker import MemoryBroker, Violation
 from engine.testing.model import Entry, OneOf, culprit, matches, outcome_of
@@ -46,9 +46,11 @@ class Operator:
 
 
 def publish(broker: MemoryBroker, command: cm.PublicCommand) -> Record:
-    """One command, where every command of that instance goes."""
-    key = command.instance_id.encode()
-    return broker.publish(sum(key) % len(broker.commands), key, avro.encode_command(command))
+    """One command, where every command of that instance goes. Every third one asks for a reply."""
+    key, number = command.instance_id.encode(), len(broker.published)
+    reply_to = format_reply_to(ReplyTo("client", str(number)))
+    headers: Headers = ((REPLY_TO_HEADER, reply_to),) if number % 3 == 1 else ()
+    return broker.publish(sum(key) % len(broker.commands), key, avro.encode_command(command), headers)
 
 
 class Client:

@@ -54,6 +54,19 @@ class Evidence:
         return Counter((r.inbox_offset, run[0]) for run, events in self.runs.items() for r in events)
 
     @cached_property
+    def felt_at(self) -> dict[tuple[int, str], list[tuple[int, int]]]:
+        """Where in history, (partition, offset), an inbox record's effects are; what was torn left out."""
+        found: dict[tuple[int, str], list[tuple[int, int]]] = {}
+        for partition, journal in enumerate(self.broker.history_journal):
+            for record in journal:
+                place = (partition, record.offset)
+                is_event = record.value is not None and parse_history_key(record.key) is not None
+                if is_event and place not in self.broker.torn_places:
+                    instance_id, recorded = avro.decode_event(record.value or b"")
+                    found.setdefault((recorded.inbox_offset, instance_id), []).append(place)
+        return found
+
+    @cached_property
     def unstalled(self) -> set[tuple[int, str]]:
         """Where stalls ended: (the offset it was done at, instance). What was deferred follows there."""
         return {

@@ -89,6 +89,7 @@ class MemoryBroker:
         self.inbox = [Topic(number) for number in range(partitions)]
         self.history = [Topic(number) for number in range(partitions)]
         self.deadletters = Topic(0)
+        self.replies = Topic(0)
         self.held_from: dict[int, tuple[int, int]] = {}
         self.inbox_skew_ms = [0] * partitions
         self.history_skew_ms = [0] * partitions
@@ -199,6 +200,8 @@ class MemoryBroker:
         self._write(partition, commit.records)
         for letter in commit.dead_letters:
             self.deadletters.append(self.now_ms, letter.key, letter.value, letter.headers)
+        for reply in commit.replies:
+            self.replies.append(self.now_ms, reply.key, reply.value)
         record = self._journaled(partition, CHECKPOINT_KEY, commit.checkpoint)
         self.history[partition].skip(1)
         return record.offset + 1, record.timestamp_ms

@@ -273,7 +273,9 @@ class MemoryLog:
             return
         assert claim.token not in self._in_flight, "one commit at a time for each claim"
         self._in_flight.add(claim.token)
-        copy = Commit(tuple(commit.records), commit.checkpoint, tuple(commit.dead_letters))
+        copy = Commit(
+            tuple(commit.records), commit.checkpoint, tuple(commit.dead_letters), tuple(commit.replies)
+        )
         _CommitOnItsWay(self, claim, copy).begin()
         self._faults.point("commit begun", self.phase_of(claim.partition))
 

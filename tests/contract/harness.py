@@ -35,6 +35,10 @@ class LogHarness(Protocol):
         """The same of the dead letters."""
         ...
 
+    def read_replies(self) -> list[Record]:
+        """The same of the replies."""
+        ...
+
     def close(self) -> None:
         """Ends everything."""
         ...
@@ -70,6 +74,10 @@ class EmbeddedHarness:
     def read_deadletters(self) -> list[Record]:
         """By a connection of its own."""
         return self._read("deadletter", 0)
+
+    def read_replies(self) -> list[Record]:
+        """By a connection of its own."""
+        return self._read("replies", 0)
 
     def close(self) -> None:
         """Closes what is open."""

@@ -63,12 +63,11 @@ class KafkaHarness:
 
     def read_deadletters(self) -> list[Record]:
         """All partitions, in order of time."""
-        admin = AdminClient({"bootstrap.servers": self._bootstrap_servers})
-        count = len(admin.list_topics(self._topics.deadletter).topics[self._topics.deadletter].partitions)
-        found = [
-            record for partition in range(count) for record in self._read(self._topics.deadletter, partition)
-        ]
-        return sorted(found, key=lambda record: record.timestamp_ms)
+        return self._read_all(self._topics.deadletter)
+
+    def read_replies(self) -> list[Record]:
+        """All partitions, in order of time."""
+        return self._read_all(self._topics.replies)
 
     def close(self) -> None:
         """Ends every member."""
@@ -76,6 +75,12 @@ class KafkaHarness:
             if member == "rival":
                 log._membership = _Gone()  # type: ignore[assignment]
             log.close()
+
+    def _read_all(self, topic: str) -> list[Record]:
+        admin = AdminClient({"bootstrap.servers": self._bootstrap_servers})
+        count = len(admin.list_topics(topic).topics[topic].partitions)
+        found = [record for partition in range(count) for record in self._read(topic, partition)]
+        return sorted(found, key=lambda record: record.timestamp_ms)
 
     def _read(self, topic: str, partition: int) -> list[Record]:
         from confluent_kafka import Consumer, TopicPartition

@@ -36,5 +36,9 @@ class MemoryHarness:
         """The same of the dead letters."""
         return list(self._broker.deadletters.records)
 
+    def read_replies(self) -> list[Record]:
+        """The same of the replies."""
+        return list(self._broker.replies.records)
+
     def close(self) -> None:
         """Nothing is open."""

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from engine.embedded import EmbeddedClientLog, EmbeddedLog, requests, tails
 from engine.embedded.database import DATABASE_FILE
 from engine.errors import ConfigurationError, LimitExceededError, LogUnavailableFault
-from engine.partition.ports import Append, Appended, Commit, Committed, Doubt
+from engine.partition.ports import Append, Appended, Commit, Committed, Doubt, ReplyRecord
 from tests.contract.elsewhere import PATIENCE_S, ROOT, run_elsewhere, start_elsewhere
 from tests.contract.harness import Driver, append_of, commit_of, read_all, values_of
 
@@ -217,6 +218,42 @@ def test_a_record_no_log_takes_is_refused_at_once(log: EmbeddedLog) -> None:
 
 
 # --- growth ---
+
+
+def test_a_log_of_an_earlier_release_gets_the_topics_that_are_new(directory: Path) -> None:
+    EmbeddedLog(directory).close()
+    with sqlite3.connect(directory / DATABASE_FILE) as file:
+        file.execute("DROP TABLE replies")
+        file.execute("DELETE FROM topics WHERE name = 'replies'")
+        before = file.execute("SELECT * FROM topics").fetchall()
+    file.close()
+
+    log = EmbeddedLog(directory)
+    owner = Driver(log)
+    reply = ReplyRecord("gateway", b"1", b"raw")
+    assert isinstance(owner.commit(owner.claim(0), Commit([], b"cp", replies=[reply])), Committed)
+    with closing(EmbeddedClientLog(directory)) as client:
+        assert values_of(read_all(client, "replies", 0)) == [b"raw"]
+        assert {name: client.topic_id(name) for name, *_ in before} == {
+            name: each for name, each, _ in before
+        }
+    log.close()
+
+
+def test_replies_that_were_read_long_ago_are_deleted(
+    log: EmbeddedLog, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "REPLIES_KEPT", 10)
+    owner = Driver(log)
+    claim = owner.claim(0)
+    for number in range(50):
+        reply = ReplyRecord("gateway", b"%d" % number, b"%d" % number)
+        owner.commit(claim, Commit([], b"cp", replies=[reply]))
+
+    with closing(EmbeddedClientLog(directory)) as client:
+        values = values_of(read_all(client, "replies", 0))
+    assert values == [b"%d" % number for number in range(50 - len(values), 50)]
+    assert 10 <= len(values) < 20
 
 
 def test_superseded_checkpoints_are_deleted_and_nothing_else(

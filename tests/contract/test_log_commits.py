@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from engine.codec.topics import CHECKPOINT_KEY
 from engine.errors import LimitExceededError
-from engine.partition.ports import Commit, Committed, DeadLetter, Doubt, Fenced
+from engine.partition.ports import Commit, Committed, DeadLetter, Doubt, Fenced, ReplyRecord
 from tests.contract.harness import Driver, LogHarness, append_of, commit_of, history_of, values_of
 
 OVERSIZE_BYTES = 1_100_000
@@ -78,10 +78,28 @@ def test_dead_letters_are_seen_with_the_commit(owner: Driver, harness: LogHarnes
     assert (found.key, found.value, found.headers) == (letter.key, letter.value, letter.headers)
 
 
+def test_replies_are_seen_with_the_commit_and_those_to_one_requester_in_one_partition(
+    owner: Driver, harness: LogHarness
+) -> None:
+    claims = [owner.claim(0), owner.claim(1)]
+    for number, claim in enumerate(claims):
+        replies = [ReplyRecord(f"gateway-{each}", b"%d" % number, b"\0raw") for each in "ab"]
+        assert isinstance(owner.commit(claim, Commit([], b"cp", replies=replies)), Committed)
+
+    found = harness.read_replies()
+    assert sorted((record.key, record.value, record.headers) for record in found) == [
+        (b"%d" % number, b"\0raw", ()) for number in (0, 0, 1, 1)
+    ]
+    by_key = [sorted(each.partition for each in found if each.key == key) for key in (b"0", b"1")]
+    assert by_key[0] == by_key[1]
+
+
 def test_of_a_commit_with_a_record_no_log_takes_nothing_is_seen(owner: Driver, harness: LogHarness) -> None:
     claim = owner.claim(0)
     letter = DeadLetter(b"key", b"raw", ())
-    oversize = Commit([(b"a", b"1"), (b"b", bytes(OVERSIZE_BYTES)), (b"c", b"3")], b"cp", [letter])
+    reply = ReplyRecord("gateway", b"1", b"raw")
+    records = [(b"a", b"1"), (b"b", bytes(OVERSIZE_BYTES)), (b"c", b"3")]
+    oversize = Commit(records, b"cp", [letter], [reply])
     with suppress(LimitExceededError):
         assert not isinstance(owner.commit(claim, oversize), Committed)
 
@@ -89,6 +107,7 @@ def test_of_a_commit_with_a_record_no_log_takes_nothing_is_seen(owner: Driver, h
     assert isinstance(owner.commit(again, commit_of(b"next", b"d")), Committed)
     assert values_of(harness.read_back_history(0)) == [b"next:d", b"next"]
     assert harness.read_deadletters() == []
+    assert harness.read_replies() == []
 
 
 # --- claims and restores ---
@@ -101,12 +120,14 @@ def test_a_zombie_is_fenced_and_nothing_of_it_is_seen(owner: Driver, harness: Lo
     new = rival.log.claim(0)
 
     letter = DeadLetter(b"key", b"raw", ())
-    result = owner.commit(old, Commit([(b"a", b"zombie")], b"zombie", [letter]))
+    reply = ReplyRecord("gateway", b"1", b"zombie")
+    result = owner.commit(old, Commit([(b"a", b"zombie")], b"zombie", [letter], [reply]))
     assert isinstance(result, Fenced), result
     assert isinstance(rival.commit(new, commit_of(b"after", b"a")), Committed)
 
     assert values_of(harness.read_back_history(0)) == [b"before:a", b"before", b"after:a", b"after"]
     assert harness.read_deadletters() == []
+    assert harness.read_replies() == []
 
 
 def test_a_claim_fences_its_own_partition_only(owner: Driver, harness: LogHarness) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import time
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -91,6 +92,7 @@ class Auditor:
         self.torn = 0
         self.dead_letters: list[Seen] = []
         self.inbox: list[Seen] = []
+        self.replies: list[Seen] = []
         self.partitions: dict[int, Partition] = defaultdict(Partition)
         self.has_gaps = False
         self._finished: dict[str, tuple[str, Any]] = {}
@@ -153,6 +155,17 @@ class Auditor:
         self.read_until(lambda: len(self.dead_letters) >= count, f"{count} dead letters")
         return self.dead_letters
 
+    def read_replies(self, requester: str, count: int) -> dict[str, Body]:
+        """Reads until there are `count` replies; those in the partition of `requester`, by request id."""
+        self.read_until(lambda: len(self.replies) >= count, f"{count} replies")
+        partitions = self._admin.list_topics(timeout=10).topics[f"{self.prefix}.replies"].partitions
+        place = zlib.crc32(requester.encode()) % len(partitions)
+        found = [
+            (seen.key.decode(), decode(seen.value or b"")) for seen in self.replies if seen.partition == place
+        ]
+        assert all(kind == "Reply" and body["request_id"] == key for key, (kind, body) in found)
+        return {key: body for key, (_, body) in found if body["requester"] == requester}
+
     def read_inbox(self, kind: str, instance_id: str) -> None:
         """Reads until the inbox has held such a record. It isn't transactional: this is before any commit."""
         self.read_until(lambda: self._in_inbox(kind, instance_id), f"a {kind} in the inbox of {instance_id}")
@@ -212,7 +225,7 @@ class Auditor:
     def _assign(self) -> None:
         if self._assigned:
             return
-        names = [f"{self.prefix}.{name}" for name in ("history", "inbox", "deadletter")]
+        names = [f"{self.prefix}.{name}" for name in ("history", "inbox", "deadletter", "replies")]
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             topics = self._admin.list_topics(timeout=10).topics
@@ -251,6 +264,8 @@ class Auditor:
             self.dead_letters.append(seen)
         elif kind == "inbox":
             self.inbox.append(seen)
+        elif kind == "replies":
+            self.replies.append(seen)
         else:
             self._take_history(seen)
 

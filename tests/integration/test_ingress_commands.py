@@ -145,17 +145,26 @@ def test_what_is_no_command_becomes_a_dead_letter_and_holds_nothing_up(subject: 
         b"forged-result": (internal, b"NotAllowed"),
         b"too-large": (json.dumps(large).encode(), b"TooLarge"),
         b"enormous-rubbish": (bytes(1_040_000), b"TooLarge"),
+        b"unanswerable": (_start("x"), b"InvalidValue"),
     }
     for key, (value, _) in poison.items():
-        subject.produce(value, key=key, partition=0)
+        reply_to = "nobody" if key == b"unanswerable" else f"auditor|{key.decode()}"
+        subject.produce(value, key=key, partition=0, headers={"reply-to": reply_to})
     subject.produce(b"", key=b"")
     subject.publish(
-        {"type": "StartInstance", "instance_id": "good", "workflow": "chain", "input": 1}, partition=0
+        {"type": "StartInstance", "instance_id": "good", "workflow": "chain", "input": 1},
+        partition=0,
+        headers={"reply-to": "auditor|good"},
     )
     subject.flush()
 
     audit = subject.auditor()
     audit.read_outcomes(["good"])
+    replies = audit.read_replies("auditor", len(poison))
+    assert {key: reply["reason"].encode() for key, reply in replies.items()} == {
+        key.decode(): reason for key, (_, reason) in poison.items() if key != b"unanswerable"
+    } | {"good": b""}
+    assert [key for key, reply in replies.items() if reply["is_accepted"]] == ["good"]
     letters = audit.read_dead_letters(len(poison) + 1)
     subject.wait_forwarded()
     worker.stop()

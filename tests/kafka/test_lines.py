@@ -64,7 +64,7 @@ def test_the_claims_of_a_real_partition_are_no_critical_errors(bootstrap_servers
     app = f"lines-{uuid.uuid4().hex[:8]}"
     settings = KafkaSettings(bootstrap_servers=bootstrap_servers, app=app, partitions=1, is_dev=True)
     TopicAdmin(settings).apply()
-    topics = CommitTopics(f"wf.{app}.history", f"wf.{app}.deadletter")
+    topics = CommitTopics(f"wf.{app}.history", f"wf.{app}.deadletter", f"wf.{app}.replies", 1)
     earlier, later = (Transactions(settings, topics, 0, app) for _ in range(2))
     earlier.fence()
     later.fence()

@@ -574,6 +574,36 @@ def _ingress_forgets_a_failure() -> Patch:
     return _replace(Ingress, "_done", make)
 
 
+def _replies_told_again() -> Patch:
+    def make(replies: Any) -> Any:
+        def repeating(self: Batch, partition: int, history_end: int) -> Any:
+            told = replies(self, partition, history_end)
+            return [*told, *told[:1]]
+
+        return repeating
+
+    return _replace(Batch, "replies", make)
+
+
+def _replies_before_their_history() -> Patch:
+    """Told as of where history ends when the commit begins: its reader may look a moment too early."""
+
+    def make(replies: Any) -> Any:
+        def early(self: Batch, partition: int, history_end: int) -> Any:
+            return replies(self, partition, history_end - len(self.records))
+
+        return early
+
+    return _replace(Batch, "replies", make)
+
+
+def _refusals_not_told() -> Patch:
+    def make(answer: Any) -> Any:
+        return lambda self, record, rejected, *more: rejected or answer(self, record, rejected, *more)
+
+    return _replace(Batch, "answer", make)
+
+
 def _dead_letter_lost() -> Patch:
     return _ignore(Turns, "_dead_letter")
 
@@ -623,6 +653,9 @@ MUTANTS: dict[str, Mutant] = {
     "no source dedup": Mutant("I1", _no_source_dedup),
     "source gap ignored": Mutant("I1", _gap_ignored, ("append lost", "append late")),
     "marks forgotten at a claim": Mutant("I1", _checkpoint_behind),
+    "replies told again": Mutant("I1", _replies_told_again),
+    "refusals not told": Mutant("I1", _refusals_not_told),
+    "reply ahead of its history": Mutant("I7", _replies_before_their_history),
     "dead letters lost": Mutant("I1", _dead_letter_lost),
     "ingress forgets a failure": Mutant("I1", _ingress_forgets_a_failure),
     "failed outbox never resent": Mutant("I1", _outbox_never_resent),
