@@ -1,4 +1,4 @@
-"""What a client asks of a log: publish a command, read and tail committed history and dead letters.
+"""What a client asks of a log: publish a command, read and tail committed history, replies, dead letters.
 
 Kafka and the embedded log implement it. Nothing uncommitted ever comes through here.
 """
@@ -10,16 +10,9 @@ from typing import Protocol
 import msgspec
 
 from engine.errors import PublicError
-from engine.partition.ports import Record
+from engine.partition.ports import Headers, Record
 
 OnPublished = Callable[[PublicError | None], None]
-
-
-class Published(msgspec.Struct, frozen=True, gc=False):
-    """Where `commands` has a command. A checkpoint and a dead letter name it by this place."""
-
-    partition: int
-    offset: int
 
 
 class TopicIds(msgspec.Struct, frozen=True):
@@ -30,7 +23,7 @@ class TopicIds(msgspec.Struct, frozen=True):
 
 
 class Tail(Protocol):
-    """Committed history, or dead letters, as they grow. One thread uses it."""
+    """Committed history, or replies, as they grow. One thread uses it."""
 
     def follow(self, positions: dict[int, int]) -> None:
         """From now on `poll` also returns these partitions, from these offsets. Each is followed once."""
@@ -65,8 +58,8 @@ class Connection(Protocol):
         """
         ...
 
-    def publish_placed(self, key: bytes, value: bytes) -> "Future[Published]":
-        """As `publish`, and tells where it is. Dearer; in no order with what `publish` sends."""
+    def publish_lone(self, key: bytes, value: bytes, headers: Headers) -> "Future[None]":
+        """As `publish`, but no other command holds it up. Dearer; in no order with what `publish` sends."""
         ...
 
     def topic_ids(self) -> TopicIds:
@@ -89,15 +82,15 @@ class Connection(Protocol):
         """All dead letters that are still kept, partition by partition. Raises UnreachableError."""
         ...
 
-    def dead_letter_ends(self, *, is_committed: bool) -> dict[int, int]:
-        """By partition, the end of the dead letters: of the committed ones, or of all that were written.
+    def reply_ends(self, requester: str) -> dict[int, int]:
+        """The end of the committed replies, in the one partition that has those to `requester`.
 
-        What was written before a commit became visible lies before the latter. Raises UnreachableError.
+        Raises UnreachableError, and ConfigurationError where no worker has made the topic yet.
         """
         ...
 
-    def open_dead_letter_tail(self) -> Tail:
-        """A tail of the dead letters that follows nothing yet."""
+    def open_reply_tail(self) -> Tail:
+        """A tail of replies that follows nothing yet."""
         ...
 
     def close(self) -> None:

@@ -4,17 +4,18 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from engine.client.connection import OnPublished, Published, TopicIds
+from engine.client.connection import OnPublished, TopicIds
 from engine.client.errors import CLOSED, UnreachableError, faults_made_public
 from engine.codec.topics import CHECKPOINT_KEY
 from engine.embedded.client import EmbeddedClientLog
 from engine.embedded.log import EmbeddedLog
 from engine.errors import PublicError
-from engine.partition.ports import Record
+from engine.partition.ports import Headers, Record
 
 COMMANDS = "commands"
 HISTORY = "history"
 DEADLETTER = "deadletter"
+REPLIES = "replies"
 READ_RECORDS = 2_000
 
 
@@ -37,17 +38,17 @@ class EmbeddedConnection:
     def publish(self, key: bytes, value: bytes, on_done: OnPublished) -> None:
         """See the port."""
         try:
-            self._publishing.submit(self._publish, key, value, on_done)
+            self._publishing.submit(self._publish_and_tell, key, value, on_done)
         except RuntimeError:
             # What an executor says that was shut down.
             on_done(UnreachableError(CLOSED))
 
-    def publish_placed(self, key: bytes, value: bytes) -> "Future[Published]":
+    def publish_lone(self, key: bytes, value: bytes, headers: Headers) -> "Future[None]":
         """See the port."""
         try:
-            return self._publishing.submit(self._publish_placed, key, value)
+            return self._publishing.submit(self._publish, key, value, headers)
         except RuntimeError:
-            refused: Future[Published] = Future()
+            refused: Future[None] = Future()
             refused.set_exception(UnreachableError(CLOSED))
             return refused
 
@@ -73,27 +74,27 @@ class EmbeddedConnection:
         for partition in range(self._log.partitions(DEADLETTER)):
             yield from self._read(DEADLETTER, partition, 0)
 
-    def dead_letter_ends(self, *, is_committed: bool) -> dict[int, int]:
-        """See the port. Here a record is there when it is committed."""
+    def reply_ends(self, requester: str) -> dict[int, int]:
+        """See the port. Here there is but one partition."""
         with faults_made_public():
-            return self._log.end_offsets(DEADLETTER)
+            return self._log.end_offsets(REPLIES)
 
-    def open_dead_letter_tail(self) -> "EmbeddedTail":
+    def open_reply_tail(self) -> "EmbeddedTail":
         """See the port."""
-        return EmbeddedTail(EmbeddedClientLog(self._directory, owner=self._owner), DEADLETTER)
+        return EmbeddedTail(EmbeddedClientLog(self._directory, owner=self._owner), REPLIES)
 
     def close(self) -> None:
         """See the port."""
         self._publishing.shutdown()
         self._log.close()
 
-    def _publish_placed(self, key: bytes, value: bytes) -> Published:
+    def _publish(self, key: bytes, value: bytes, headers: Headers) -> None:
         with faults_made_public():
-            return Published(0, self._log.publish(key, value))
+            self._log.publish(key, value, headers)
 
-    def _publish(self, key: bytes, value: bytes, on_done: OnPublished) -> None:
+    def _publish_and_tell(self, key: bytes, value: bytes, on_done: OnPublished) -> None:
         try:
-            self._publish_placed(key, value)
+            self._publish(key, value, ())
         except PublicError as problem:
             on_done(problem)
         else:

@@ -1,24 +1,24 @@
 """A client's connection to Kafka. It belongs to no group, and writes to no topic but `commands`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from functools import cached_property
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
 
-from engine.client.connection import OnPublished, Published, TopicIds
+from engine.client.connection import OnPublished, TopicIds
 from engine.client.errors import UnreachableError, faults_made_public
-from engine.client.placing import PlacingPublisher
+from engine.client.lone import LonePublisher
 from engine.client.publisher import Publisher
-from engine.codec.topics import topics_of
+from engine.codec.topics import replies_partition, topics_of
 from engine.errors import ConfigurationError
 from engine.kafka.errors import fault_of
 from engine.kafka.offsets import list_offsets
 from engine.kafka.reader import BATCH_RECORDS, message_is_good, read_range, reading_consumer, record_of
 from engine.kafka.settings import KafkaSettings, check_properties, open_admin
 from engine.kafka.topics import topic_ids, unreachable
-from engine.partition.ports import Record
+from engine.partition.ports import Headers, Record
 
 
 class KafkaConnection:
@@ -30,7 +30,8 @@ class KafkaConnection:
         self._settings = settings
         self._topics = topics_of(settings.namespace, settings.app)
         self._admin = open_admin(settings)
-        self._partitions = self._count_partitions()
+        names = {self._topics.commands, self._topics.history, self._topics.deadletter}
+        self._partitions = self._count_partitions(names)
         self._publisher = Publisher(settings, self._topics.commands)
 
     @property
@@ -42,14 +43,14 @@ class KafkaConnection:
         """See the port."""
         self._publisher.publish(key, value, on_done)
 
-    def publish_placed(self, key: bytes, value: bytes) -> "Future[Published]":
+    def publish_lone(self, key: bytes, value: bytes, headers: Headers) -> "Future[None]":
         """See the port."""
-        return self._placing.publish(key, value)
+        return self._lone.publish(key, value, headers)
 
     @cached_property
-    def _placing(self) -> PlacingPublisher:
+    def _lone(self) -> LonePublisher:
         # Of all clients only a gateway has need of it.
-        return PlacingPublisher(self._settings, self._topics.commands)
+        return LonePublisher(self._settings, self._topics.commands)
 
     def topic_ids(self) -> TopicIds:
         """See the port."""
@@ -78,24 +79,27 @@ class KafkaConnection:
         for partition in range(self._partitions[self._topics.deadletter]):
             yield from self._read(self._topics.deadletter, partition, 0)
 
-    def dead_letter_ends(self, *, is_committed: bool) -> dict[int, int]:
+    def reply_ends(self, requester: str) -> dict[int, int]:
         """See the port."""
-        isolation = IsolationLevel.READ_COMMITTED if is_committed else IsolationLevel.READ_UNCOMMITTED
+        topic = self._topics.replies
+        if topic not in self._partitions:
+            # Only who asks for replies has need of them, and older workers made no such topic.
+            self._partitions |= self._count_partitions({topic})
+        partition = replies_partition(requester, self._partitions[topic])
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        return self._offsets(self._topics.deadletter, latest, isolation)
+        return self._offsets(topic, latest, [partition])
 
-    def open_dead_letter_tail(self) -> "KafkaTail":
+    def open_reply_tail(self) -> "KafkaTail":
         """See the port."""
-        return KafkaTail(self._settings, self._topics.deadletter)
+        return KafkaTail(self._settings, self._topics.replies)
 
     def close(self) -> None:
         """See the port."""
         self._publisher.close()
-        if "_placing" in vars(self):
-            self._placing.close()
+        if "_lone" in vars(self):
+            self._lone.close()
 
-    def _count_partitions(self) -> dict[str, int]:
-        names = {self._topics.commands, self._topics.history, self._topics.deadletter}
+    def _count_partitions(self, names: set[str]) -> dict[str, int]:
         timeout = self._settings.request_timeout_ms / 1000
         try:
             topics = self._admin.list_topics(timeout=timeout).topics
@@ -112,10 +116,11 @@ class KafkaConnection:
         return {name: len(topics[name].partitions) for name in names}
 
     def _offsets(
-        self, topic: str, spec: OffsetSpec, isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
+        self, topic: str, spec: OffsetSpec, partitions: Iterable[int] | None = None
     ) -> dict[int, int]:
-        """By partition. Read committed, the end is where the first open transaction begins."""
-        asked = dict.fromkeys(range(self._partitions[topic]), spec)
+        """By partition. The end is where the first open transaction begins."""
+        wanted = range(self._partitions[topic]) if partitions is None else partitions
+        asked, isolation = dict.fromkeys(wanted, spec), IsolationLevel.READ_COMMITTED
         try:
             return list_offsets(self._admin, topic, asked, isolation, self._settings.request_timeout_ms)
         except KafkaException as problem:

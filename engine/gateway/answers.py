@@ -1,32 +1,32 @@
-"""What became of a command: accepted, refused with its reason, or not known in time. Read, never guessed.
+"""What became of a command: accepted, refused with its reason, or not known in time. Told, never guessed.
 
 Theory of operation
-* A command has a place in `commands`, which its delivery report names. Its owner's checkpoints say up to
-  which place they have taken in that partition: from then on it is decided.
-* What was refused left a dead letter that names the place, in the transaction of that very checkpoint. So a
-  command that is decided and has none was accepted.
-* Markers of one transaction reach their partitions one by one. Hence, when a checkpoint is seen, all dead
-  letters that were written until then are waited for; then none of its commit can be missing.
+* A command goes with the header `reply-to`, which names this gateway and the question. Its owner answers by a
+  record of `replies`, in the very transaction that holds what the command did.
+* A follower reads the one partition that has the answers for this gateway; those for others are passed over
+  by their keys.
+* No answer in time says nothing: perhaps no worker runs, or only one of a release that gives none.
 
-All of it runs in the gateway's event loop but what the two followers call.
+All of it runs in the gateway's event loop but what the follower calls.
 """
 
 import asyncio
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Mapping
+import logging
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import msgspec
 
-from engine.client.connection import Connection, Published
-from engine.client.errors import UnreachableError
-from engine.gateway.feed import Mark
+from engine.client.connection import Connection
+from engine.codec.avro import UndecodableError, decode_reply
+from engine.codec.topics import REPLY_TO_HEADER, ReplyTo, format_reply_to
 from engine.gateway.follower import Follower
 from engine.model.effects import Reason
-from engine.partition.ports import Record
-from engine.projection import Reach
+from engine.model.reply import Reply
+from engine.partition.ports import Headers, Record
 
-LETTERS_MAX = 100_000
-DEAD_LETTER_WAIT_S = 5.0
+log = logging.getLogger(__name__)
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -37,10 +37,12 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """It changed nothing."""
+    """It changed nothing; history up to `position` of `partition` shows why."""
 
     reason: str
     detail: str
+    partition: int = 0
+    position: int = 0
 
 
 class Undecided(msgspec.Struct, frozen=True):
@@ -50,160 +52,99 @@ class Undecided(msgspec.Struct, frozen=True):
 Answer = Accepted | Refused | Undecided
 
 
-class _Pending(msgspec.Struct, eq=False):
-    partition: int
-    place: Published
-    answer: "asyncio.Future[Answer]"
-    position: int = -1
+class Question:
+    """One command's, from before it is published until somebody has waited for its answer."""
+
+    def __init__(self, reply_to: ReplyTo, answer: "asyncio.Future[Answer]") -> None:
+        self._answer = answer
+        # What the command is published with.
+        self.headers: Headers = ((REPLY_TO_HEADER, format_reply_to(reply_to)),)
+
+    async def answer(self, timeout_s: float) -> Answer:
+        """What became of the command."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._answer
+        except TimeoutError:
+            return Undecided()
 
 
 class Answers:
     """The answers of one gateway."""
 
     def __init__(self, connection: Connection) -> None:
-        """Raises UnreachableError."""
-        self._connection = connection
-        self._commands_id = connection.topic_ids().commands
-        self._marks: dict[int, Mark] = {}
-        self._pending: dict[int, list[_Pending]] = defaultdict(list)
-        self._decided: list[_Pending] = []
-        self._asked: dict[tuple[int, int], _Pending] = {}
-        self._has_decided = asyncio.Event()
-        # By the place of the command in `commands`.
-        self._letters: OrderedDict[tuple[int, int], Refused] = OrderedDict()
-        self._letters_reach = Reach()
+        # Of this process alone: what an earlier one asked is nothing that this one waits for.
+        self.requester = uuid.uuid4().hex
+        self._asked: dict[bytes, asyncio.Future[Answer]] = {}
         self._loop = asyncio.get_running_loop()
-        self._settler: asyncio.Task[None] | None = None
         self._follower = Follower(
-            "gateway-dead-letters",
-            connection.open_dead_letter_tail,
-            lambda: connection.dead_letter_ends(is_committed=True),
-            self._take_letters,
+            "gateway-replies",
+            connection.open_reply_tail,
+            lambda: connection.reply_ends(self.requester),
+            self._take,
             _nothing,
         )
 
     def start(self) -> None:
-        """Begins at the present end of the dead letters. Raises UnreachableError."""
-        self._letters_reach.advance(self._follower.start())
-        self._settler = asyncio.create_task(self._settle())
+        """Begins at the present end of the replies. Raises UnreachableError, ConfigurationError."""
+        self._follower.start()
 
     async def close(self) -> None:
         """Ends it. Who still waits is told that nothing is known."""
-        if self._settler is not None:
-            self._settler.cancel()
-            await asyncio.gather(self._settler, return_exceptions=True)
-        for pending in (*self._decided, *(each for many in self._pending.values() for each in many)):
-            _set(pending, Undecided())
+        for answer in self._asked.values():
+            _set(answer, Undecided())
         await asyncio.to_thread(self._follower.close)
 
-    async def answer(self, partition: int, place: Published, timeout_s: float) -> Answer:
-        """What became of the command at `place`, whose instance is in `partition` of history."""
-        pending = _Pending(partition, place, self._loop.create_future())
-        self._pending[partition].append(pending)
-        self._asked[place.partition, place.offset] = pending
-        self._judge(partition)
+    @property
+    def is_following(self) -> bool:
+        """Whether replies can be read."""
+        return self._follower.is_following
+
+    @contextmanager
+    def asking(self) -> Iterator[Question]:
+        """A question, its answer kept from now on: it may come before its command is known to be sent.
+
+        Forgotten at the end, answered or not.
+        """
+        request_id = uuid.uuid4().hex
+        answer = self._asked[request_id.encode()] = self._loop.create_future()
         try:
-            async with asyncio.timeout(timeout_s):
-                return await pending.answer
-        except TimeoutError:
-            return Undecided()
+            yield Question(ReplyTo(self.requester, request_id), answer)
         finally:
-            self._forget(pending)
+            del self._asked[request_id.encode()]
 
-    def _forget(self, pending: _Pending) -> None:
-        self._asked.pop((pending.place.partition, pending.place.offset), None)
-        waiting = self._pending[pending.partition]
-        if pending in waiting:
-            waiting.remove(pending)
+    # --- the follower's thread ---
 
-    # --- from the followers' threads ---
-
-    def on_mark(self, partition: int, mark: Mark) -> None:
-        """An owner has committed."""
-        self._in_loop(lambda: self._take_mark(partition, mark))
-
-    def _take_letters(self, records: list[Record], positions: Mapping[int, int]) -> Mapping[int, int]:
-        found = [letter for letter in map(_letter_of, records) if letter is not None]
-        if records or positions != self._letters_reach.positions:
-            self._in_loop(lambda: self._add_letters(found, positions))
+    def _take(self, records: list[Record], positions: Mapping[int, int]) -> Mapping[int, int]:
+        found = [(record.key, record.value or b"") for record in records if record.key in self._asked]
+        if found and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._answer, found)
         return positions
-
-    def _in_loop(self, call: Callable[[], None]) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(call)
 
     # --- in the loop ---
 
-    def _take_mark(self, partition: int, mark: Mark) -> None:
-        self._marks[partition] = mark
-        if self._pending[partition]:
-            self._judge(partition)
-
-    def _judge(self, partition: int) -> None:
-        """Takes those aside whose commands are decided."""
-        mark = self._marks.get(partition)
-        if mark is None:
-            return
-        waiting: list[_Pending] = []
-        for pending in self._pending[partition]:
-            taken = mark.offsets.get((self._commands_id, pending.place.partition), -1)
-            if taken < pending.place.offset:
-                waiting.append(pending)
-            else:
-                pending.position = mark.position
-                self._decided.append(pending)
-        self._pending[partition] = waiting
-        if self._decided:
-            self._has_decided.set()
-
-    def _add_letters(
-        self, letters: list[tuple[tuple[int, int], Refused]], positions: Mapping[int, int]
-    ) -> None:
-        self._letters.update(letters)
-        for place, refused in letters:
-            # No need to wait for what else is written: this is the answer.
-            if place in self._asked:
-                _set(self._asked[place], refused)
-        while len(self._letters) > LETTERS_MAX:
-            self._letters.popitem(last=False)
-        self._letters_reach.advance(positions)
-
-    async def _settle(self) -> None:
-        while True:
-            await self._has_decided.wait()
-            self._has_decided.clear()
-            decided, self._decided = self._decided, []
-            try:
-                await self._await_letters()
-            except (UnreachableError, TimeoutError):
-                for pending in decided:
-                    refused = self._letters.get((pending.place.partition, pending.place.offset))
-                    _set(pending, refused or Undecided())
+    def _answer(self, found: list[tuple[bytes, bytes]]) -> None:
+        for request_id, value in found:
+            answer = self._asked.get(request_id)
+            if answer is None:
+                # Nobody waits any more.
                 continue
-            for pending in decided:
-                refused = self._letters.get((pending.place.partition, pending.place.offset))
-                _set(pending, refused or Accepted(pending.partition, pending.position))
-
-    async def _await_letters(self) -> None:
-        """Returns when every dead letter that is written by now is read."""
-        ends = await asyncio.to_thread(self._connection.dead_letter_ends, is_committed=False)
-        async with asyncio.timeout(DEAD_LETTER_WAIT_S):
-            await asyncio.wrap_future(self._letters_reach.reached(ends))
+            try:
+                _set(answer, _answer_of(decode_reply(value)))
+            except UndecodableError as error:
+                log.warning("a reply can't be read, and tells nothing: %s", error.detail)
 
 
-def _set(pending: _Pending, answer: Answer) -> None:
-    if not pending.answer.done():
-        pending.answer.set_result(answer)
+def _answer_of(reply: Reply) -> Answer:
+    if reply.is_accepted:
+        return Accepted(reply.partition, reply.position)
+    return Refused(reply.reason, reply.detail, reply.partition, reply.position)
 
 
-def _letter_of(record: Record) -> tuple[tuple[int, int], Refused] | None:
-    """A dead letter of a command by the command's place; None for one of another record."""
-    headers = dict(record.headers)
-    if headers.get("source.topic") != b"commands":
-        return None
-    place = (int(headers["source.partition"]), int(headers["source.offset"]))
-    reason, detail = (headers.get(name, b"").decode("utf-8", "replace") for name in ("reason", "detail"))
-    return place, Refused(reason, detail)
+def _set(answer: "asyncio.Future[Answer]", told: Answer) -> None:
+    # A commit that was torn may be told twice; both say the same, for the owner derives it again.
+    if not answer.done():
+        answer.set_result(told)
 
 
 def is_missing(refused: Refused) -> bool:
@@ -217,4 +158,4 @@ def is_late(refused: Refused) -> bool:
 
 
 def _nothing() -> None:
-    """A new tail of dead letters needs no preparation: each record stands for itself."""
+    """A new tail of replies needs no preparation: each record stands for itself."""

@@ -1,17 +1,14 @@
-"""Committed history as it comes, for those who wait: wakes them, and tells how far commands are processed.
+"""Committed history as it comes, for those who wait: it wakes them.
 
-It never waits for SQLite, and decodes nothing but each partition's newest checkpoint.
+It never waits for SQLite, and decodes nothing.
 """
 
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 
-import msgspec
-
 from engine.client.connection import Connection
 from engine.client.fold import Commits, instance_key_of
-from engine.codec.avro import UndecodableError, decode_checkpoint
 from engine.codec.topics import CHECKPOINT_KEY
 from engine.gateway.follower import Follower
 from engine.partition.ports import Record
@@ -19,18 +16,6 @@ from engine.projection import Reach
 
 WATCHED_RECORDS_MAX = 20_000
 WATCHED_BYTES_MAX = 16 * 1024 * 1024
-
-Place = tuple[str, int]
-
-
-class Mark(msgspec.Struct, frozen=True):
-    """How far an owner has taken in the partitions of `commands`, with the commit behind this position."""
-
-    position: int
-    offsets: Mapping[Place, int]
-
-
-OnMark = Callable[[int, Mark], None]
 
 
 class Watch:
@@ -67,9 +52,8 @@ class Watch:
 class Feed:
     """The tail of history of one gateway. Any thread may watch."""
 
-    def __init__(self, connection: Connection, on_mark: OnMark) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.reach = Reach()
-        self._on_mark = on_mark
         self._lock = threading.Lock()
         self._watches: dict[bytes, list[Watch]] = {}
         self._watches_of_all: list[Watch] = []
@@ -122,22 +106,16 @@ class Feed:
 
     def _take(self, records: list[Record], positions: Mapping[int, int]) -> Mapping[int, int]:
         woken: dict[int, Watch] = {}
-        checkpoints: dict[int, Record] = {}
         # Watches that are added meanwhile lie behind a reach that does not count these records yet.
         with self._lock:
             for record in records:
                 events = self._commits[record.partition].add(record)
                 if record.key == CHECKPOINT_KEY:
-                    checkpoints[record.partition] = record
                     self._add(events, woken)
             whole = {n: at for n, at in positions.items() if not self._commits[n].is_open}
             self.reach.advance(whole)
         for watch in woken.values():
             watch.wake()
-        for partition, checkpoint in checkpoints.items():
-            mark = _mark_of(checkpoint)
-            if mark is not None:
-                self._on_mark(partition, mark)
         return whole
 
     def _add(self, events: list[Record], woken: dict[int, Watch]) -> None:
@@ -147,13 +125,3 @@ class Feed:
             for watch in (*self._watches.get(instance_key_of(record.key), ()), *self._watches_of_all):
                 watch.add(record)
                 woken[id(watch)] = watch
-
-
-def _mark_of(record: Record) -> Mark | None:
-    try:
-        checkpoint = decode_checkpoint(record.value or b"")
-    except UndecodableError:
-        # Of a newer engine. Nothing is said of commands then; nobody is told anything wrong.
-        return None
-    offsets = {(source.topic_id, source.partition): source.offset for source in checkpoint.sources}
-    return Mark(record.offset + 1, offsets)

@@ -1,7 +1,7 @@
 """Commands with their answers, and questions: each use case once, whatever door it is asked through.
 
 Rules
-* An answer is read from what is committed. What one caller was told, the next question here shows.
+* An answer is what a command's owner has committed. What one caller was told, the next question here shows.
 * While the read model is being built, an instance's history is read from the log itself.
 """
 
@@ -9,7 +9,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from engine.client.connection import Connection
@@ -18,7 +18,7 @@ from engine.client.reading import read_commits
 from engine.client.requests import Request
 from engine.client.state import WorkflowHistoryEvent, history_event_of
 from engine.codec.topics import partition_of
-from engine.gateway.answers import Accepted, Answer, Answers
+from engine.gateway.answers import Answer, Answers, Undecided
 from engine.gateway.feed import Feed
 from engine.projection import Instance, Projection, Reader, Run
 
@@ -40,7 +40,7 @@ class Service:
         self._connection = connection
         self._wait_s = wait_s
         self.answers = Answers(connection)
-        self.feed = Feed(connection, self.answers.on_mark)
+        self.feed = Feed(connection)
         self._executor = ThreadPoolExecutor(READERS, "gateway-read")
         self._readers = threading.local()
         # By partition, what somebody was told: the next who asks must see it.
@@ -71,7 +71,7 @@ class Service:
     @property
     def is_connected(self) -> bool:
         """Whether the log can be read."""
-        return self.feed.is_following
+        return self.feed.is_following and self.answers.is_following
 
     @property
     def lag(self) -> int:
@@ -83,13 +83,17 @@ class Service:
 
     async def send(self, request: Request) -> Answer:
         """What became of a command. Raises UnreachableError where it is not known whether it was sent."""
-        published = self._connection.publish_placed(request.key, request.value)
-        # Shielded: a caller that goes away takes no command back, and the future is not ours to cancel.
-        place = await asyncio.shield(asyncio.wrap_future(published))
-        partition = self.partition(request.instance_id)
-        answer = await self.answers.answer(partition, place, self._wait_s)
-        if isinstance(answer, Accepted):
-            self._told[partition] = max(self._told.get(partition, 0), answer.position)
+        with self.answers.asking() as question:
+            published = self._connection.publish_lone(request.key, request.value, question.headers)
+            # Shielded: a caller that goes away takes no command back, and the future is not ours to cancel.
+            await asyncio.shield(asyncio.wrap_future(published))
+            answer = await question.answer(self._wait_s)
+        if not isinstance(answer, Undecided):
+            partition, position = answer.partition, answer.position
+            self._told[partition] = max(self._told.get(partition, 0), position)
+            # The markers of one transaction reach its partitions one by one: an answer may be here before
+            # the history that it speaks of.
+            await _is_reached(self.feed.reach.reached({partition: position}))
         return answer
 
     # --- questions ---
@@ -131,15 +135,7 @@ class Service:
         )
 
     async def _is_fresh(self, wanted: Mapping[int, int]) -> bool:
-        reached = self.projection.reached(wanted)
-        if reached.done():
-            return True
-        try:
-            async with asyncio.timeout(FRESH_WAIT_S):
-                await asyncio.wrap_future(reached)
-        except TimeoutError:
-            return False
-        return True
+        return await _is_reached(self.projection.reached(wanted))
 
     async def run(self, instance_id: str) -> Run:
         """The newest run, with its events, up to what the feed has passed by now at least."""
@@ -184,3 +180,15 @@ class Service:
             reader = self._readers.reader = self.projection.open_reader()
             self._readers.generation = generation
         return reader
+
+
+async def _is_reached(reached: "Future[None]") -> bool:
+    """Whether it comes to that within a moment."""
+    if reached.done():
+        return True
+    try:
+        async with asyncio.timeout(FRESH_WAIT_S):
+            await asyncio.wrap_future(reached)
+    except TimeoutError:
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""What became of a command, where the parts of one commit become visible one by one."""
+"""What became of a command, as its owner's reply says it; and a gateway that gets none."""
 
 from __future__ import annotations
 
@@ -6,67 +6,49 @@ import asyncio
 import threading
 from contextlib import asynccontextmanager
 
-from engine.client.connection import Published, TopicIds
-from engine.gateway.answers import Accepted, Answers, Refused, Undecided
-from engine.gateway.feed import Mark
+from engine.codec.avro import encode_reply
+from engine.codec.topics import REPLY_TO_HEADER, ReplyTo, parse_reply_to
+from engine.gateway.answers import Accepted, Answers, Question, Refused, Undecided
+from engine.model.reply import Reply
 from engine.partition.ports import Record
 
-COMMANDS = "commands-1"
 WAIT_S = 20
-PARTITION = 2
 
 
-class Letters:
-    """A topic of dead letters whose records are written first, and visible when they are committed."""
+class Replies:
+    """A topic of replies, written by hand."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
-        self.visible = 0
         self.changed = threading.Condition()
-        self.asked = threading.Event()
 
-    def write(self, place: Published) -> None:
-        headers = {
-            "source.topic": b"commands",
-            "source.partition": str(place.partition).encode(),
-            "source.offset": str(place.offset).encode(),
-            "reason": b"InstanceNotFound",
-            "detail": b"no such instance exists",
-        }
-        self.records.append(Record(0, len(self.records), 0, b"", b"", tuple(headers.items())))
-
-    def commit(self) -> None:
+    def write(self, key: str, value: bytes) -> None:
         with self.changed:
-            self.visible = len(self.records)
+            self.records.append(Record(0, len(self.records), 0, key.encode(), value))
             self.changed.notify_all()
 
     # --- the connection's part ---
 
-    def topic_ids(self) -> TopicIds:
-        return TopicIds(commands=COMMANDS, history="history-1")
+    def reply_ends(self, requester: str) -> dict[int, int]:
+        return {0: len(self.records)}
 
-    def dead_letter_ends(self, *, is_committed: bool) -> dict[int, int]:
-        if not is_committed:
-            self.asked.set()
-        return {0: self.visible if is_committed else len(self.records)}
-
-    def open_dead_letter_tail(self) -> LettersTail:
-        return LettersTail(self)
+    def open_reply_tail(self) -> RepliesTail:
+        return RepliesTail(self)
 
 
-class LettersTail:
-    def __init__(self, letters: Letters) -> None:
-        self.letters = letters
+class RepliesTail:
+    def __init__(self, replies: Replies) -> None:
+        self.replies = replies
         self.place = 0
 
     def follow(self, positions: dict[int, int]) -> None:
         self.place = positions[0]
 
     def poll(self, timeout_ms: int) -> list[Record]:
-        with self.letters.changed:
-            self.letters.changed.wait_for(lambda: self.letters.visible > self.place, timeout_ms / 1000)
-            found = self.letters.records[self.place : self.letters.visible]
-            self.place = self.letters.visible
+        with self.replies.changed:
+            self.replies.changed.wait_for(lambda: len(self.replies.records) > self.place, timeout_ms / 1000)
+            found = self.replies.records[self.place :]
+            self.place += len(found)
         return found
 
     def positions(self) -> dict[int, int]:
@@ -77,8 +59,8 @@ class LettersTail:
 
 
 @asynccontextmanager
-async def answering(letters: Letters):
-    answers = Answers(letters)
+async def answering(replies: Replies):
+    answers = Answers(replies)
     answers.start()
     try:
         yield answers
@@ -86,80 +68,115 @@ async def answering(letters: Letters):
         await answers.close()
 
 
-def mark(offset: int, topic_id: str = COMMANDS) -> Mark:
-    return Mark(position=100 + offset, offsets={(topic_id, 0): offset})
+def asked_by(question: Question) -> ReplyTo:
+    ((name, value),) = question.headers
+    assert name == REPLY_TO_HEADER
+    return parse_reply_to(value)
+
+
+def reply(reply_to: ReplyTo, reason: str = "", detail: str = "") -> bytes:
+    made = Reply(
+        requester=reply_to.requester,
+        request_id=reply_to.request_id,
+        instance_id="order-1",
+        is_accepted=not reason,
+        reason=reason,
+        detail=detail,
+        partition=2,
+        position=109,
+    )
+    return encode_reply(made)
 
 
 def run(story) -> None:
-    asyncio.run(asyncio.wait_for(story(Letters()), WAIT_S))
+    asyncio.run(asyncio.wait_for(story(Replies()), WAIT_S))
 
 
-def test_a_command_that_is_decided_and_has_no_dead_letter_was_accepted():
-    async def story(letters: Letters) -> None:
-        async with answering(letters) as answers:
-            asked = asyncio.create_task(answers.answer(PARTITION, Published(0, 7), WAIT_S))
-            await asyncio.sleep(0)
-            answers.on_mark(PARTITION, mark(6))
-            answers.on_mark(PARTITION, mark(9))
-            assert await asked == Accepted(PARTITION, 109)
-
-    run(story)
-
-
-def test_a_command_that_was_decided_before_it_was_asked_for_is_answered_too():
-    async def story(letters: Letters) -> None:
-        async with answering(letters) as answers:
-            answers.on_mark(PARTITION, mark(9))
-            await asyncio.sleep(0)
-            assert await answers.answer(PARTITION, Published(0, 7), WAIT_S) == Accepted(PARTITION, 109)
+def test_a_command_is_accepted_or_refused_as_its_reply_says():
+    async def story(replies: Replies) -> None:
+        async with answering(replies) as answers:
+            with answers.asking() as accepted, answers.asking() as refused:
+                to = asked_by(refused)
+                replies.write(to.request_id, reply(to, "InstanceNotFound", "no such instance exists"))
+                to = asked_by(accepted)
+                replies.write(to.request_id, reply(to))
+                assert await accepted.answer(WAIT_S) == Accepted(2, 109)
+                assert await refused.answer(WAIT_S) == Refused(
+                    "InstanceNotFound", "no such instance exists", 2, 109
+                )
 
     run(story)
 
 
-def test_a_dead_letter_that_is_written_but_not_yet_visible_is_waited_for():
-    async def story(letters: Letters) -> None:
-        async with answering(letters) as answers:
-            asked = asyncio.create_task(answers.answer(PARTITION, Published(0, 7), WAIT_S))
-            await asyncio.sleep(0)
-            # The commit's marker has reached history, and not yet the dead letters.
-            letters.write(Published(0, 7))
-            answers.on_mark(PARTITION, mark(7))
-            await asyncio.to_thread(letters.asked.wait, WAIT_S)
-            assert not asked.done()
-            letters.commit()
-            assert await asked == Refused("InstanceNotFound", "no such instance exists")
+def test_a_reply_that_is_there_before_anybody_waits_for_it_is_kept():
+    async def story(replies: Replies) -> None:
+        async with answering(replies) as answers:
+            with answers.asking() as early, answers.asking() as later:
+                for question in (early, later):
+                    replies.write(asked_by(question).request_id, reply(asked_by(question)))
+                # By then the first is here too.
+                assert await later.answer(WAIT_S) == Accepted(2, 109)
+                assert await early.answer(0) == Accepted(2, 109)
 
     run(story)
 
 
-def test_a_dead_letter_of_another_command_refuses_nothing():
-    async def story(letters: Letters) -> None:
-        async with answering(letters) as answers:
-            letters.write(Published(0, 8))
-            letters.write(Published(1, 7))
-            letters.commit()
-            answers.on_mark(PARTITION, mark(9))
-            assert await answers.answer(PARTITION, Published(0, 7), WAIT_S) == Accepted(PARTITION, 109)
+def test_replies_to_others_and_such_as_nobody_waits_for_answer_nothing():
+    async def story(replies: Replies) -> None:
+        async with answering(replies) as answers, answering(replies) as others:
+            with answers.asking() as given_up:
+                pass
+            with answers.asking() as question, others.asking() as another:
+                replies.write(asked_by(given_up).request_id, reply(asked_by(given_up)))
+                replies.write("somebody-else", reply(asked_by(given_up)))
+                replies.write(asked_by(another).request_id, reply(asked_by(another), "InstanceFinished"))
+                assert isinstance(await another.answer(WAIT_S), Refused)
+                replies.write(asked_by(question).request_id, reply(asked_by(question)))
+                assert await question.answer(WAIT_S) == Accepted(2, 109)
 
     run(story)
 
 
-def test_marks_of_other_partitions_and_topics_decide_nothing():
-    async def story(letters: Letters) -> None:
-        async with answering(letters) as answers:
-            answers.on_mark(PARTITION + 1, mark(9))
-            answers.on_mark(PARTITION, mark(9, "commands-0"))
-            answers.on_mark(PARTITION, Mark(position=1, offsets={(COMMANDS, 1): 9}))
-            assert await answers.answer(PARTITION, Published(0, 7), 0.05) == Undecided()
+def test_a_reply_that_is_told_again_changes_nothing():
+    async def story(replies: Replies) -> None:
+        async with answering(replies) as answers:
+            with answers.asking() as question, answers.asking() as last:
+                for each in (question, question, last):
+                    replies.write(asked_by(each).request_id, reply(asked_by(each)))
+                assert await last.answer(WAIT_S) == Accepted(2, 109)
+                assert await question.answer(WAIT_S) == Accepted(2, 109)
+
+    run(story)
+
+
+def test_a_reply_that_can_t_be_read_answers_nothing_and_holds_nothing_up():
+    async def story(replies: Replies) -> None:
+        async with answering(replies) as answers:
+            with answers.asking() as unread, answers.asking() as question:
+                replies.write(asked_by(unread).request_id, b"\xc3\x01of a newer engine")
+                replies.write(asked_by(question).request_id, reply(asked_by(question)))
+                assert await question.answer(WAIT_S) == Accepted(2, 109)
+                assert await unread.answer(0) == Undecided()
+
+    run(story)
+
+
+def test_without_a_reply_a_question_ends_undecided_when_its_time_is_over():
+    async def story(replies: Replies) -> None:
+        async with answering(replies) as answers:
+            with answers.asking() as question:
+                assert await question.answer(0.01) == Undecided()
 
     run(story)
 
 
 def test_who_waits_when_the_gateway_ends_is_told_that_nothing_is_known():
-    async def story(letters: Letters) -> None:
-        async with answering(letters) as answers:
-            asked = asyncio.create_task(answers.answer(PARTITION, Published(0, 7), WAIT_S))
-            await asyncio.sleep(0)
-        assert await asked == Undecided()
+    async def story(replies: Replies) -> None:
+        async with answering(replies) as answers:
+            with answers.asking() as question:
+                asked = asyncio.create_task(question.answer(WAIT_S))
+                await asyncio.sleep(0)
+                await answers.close()
+                assert await asked == Undecided()
 
     run(story)

@@ -6,12 +6,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 
-from engine.client.connection import Published, TopicIds
+from engine.client.connection import TopicIds
 from engine.codec.avro import encode_event
 from engine.codec.topics import CHECKPOINT_KEY, history_key, partition_of
 from engine.errors import LogDamagedFault, LogUnavailableFault
 from engine.model import events as ev
-from engine.partition.ports import Record
+from engine.partition.ports import Headers, Record
 
 PARTITIONS = 3
 
@@ -72,7 +72,7 @@ class MadeLog:
     def topic_ids(self) -> TopicIds:
         return TopicIds(commands="commands-1", history=self.history_id)
 
-    def publish_placed(self, key: bytes, value: bytes) -> Future[Published]:
+    def publish_lone(self, key: bytes, value: bytes, headers: Headers) -> Future[None]:
         raise NotImplementedError
 
     def ends(self) -> dict[int, int]:
@@ -84,10 +84,10 @@ class MadeLog:
     def open_tail(self) -> MadeTail:
         return MadeTail(self)
 
-    def dead_letter_ends(self, *, is_committed: bool) -> dict[int, int]:
+    def reply_ends(self, requester: str) -> dict[int, int]:
         return {0: 0}
 
-    def open_dead_letter_tail(self) -> MadeTail:
+    def open_reply_tail(self) -> MadeTail:
         return MadeTail(MadeLog(1))
 
 

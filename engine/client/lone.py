@@ -1,6 +1,6 @@
-"""Publishes commands and tells of each where it is: for those who look for what becomes of that very command.
+"""Publishes commands one by one, each with an acknowledgement of its own: for those who wait for each alone.
 
-Each has a delivery report of its own, which is dearer than the groups of `Publisher`.
+That is dearer than the groups of `Publisher`; but no command waits here for another to be written.
 """
 
 import threading
@@ -9,19 +9,18 @@ from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from engine.client.connection import Published
 from engine.client.errors import CLOSED, UnreachableError
 from engine.kafka.appender import appending_producer, produce
 from engine.kafka.errors import fault_of
 from engine.kafka.settings import KafkaSettings
-from engine.partition.ports import Append
+from engine.partition.ports import Append, Headers
 
 ANY_PARTITION = -1
 DELIVERY_POLL_S = 0.1
 CLOSE_S = 5.0
 
 
-class PlacingPublisher:
+class LonePublisher:
     """A producer, and the thread that hears its reports. `publish` may be called by any thread."""
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
@@ -31,13 +30,13 @@ class PlacingPublisher:
         self._deliveries = threading.Thread(target=self._deliver, name="client-deliveries", daemon=True)
         self._deliveries.start()
 
-    def publish(self, key: bytes, value: bytes) -> "Future[Published]":
+    def publish(self, key: bytes, value: bytes, headers: Headers) -> "Future[None]":
         """In order per key. Done when all replicas have it; or UnreachableError."""
-        published: Future[Published] = Future()
+        published: Future[None] = Future()
         if self._is_closed.is_set():
             published.set_exception(UnreachableError(CLOSED))
             return published
-        record = Append(ANY_PARTITION, key, value)
+        record = Append(ANY_PARTITION, key, value, headers)
         try:
             produce(self._producer, self._topic, record, partial(_delivered, published))
         except KafkaException as problem:
@@ -56,8 +55,8 @@ class PlacingPublisher:
             self._producer.poll(DELIVERY_POLL_S)
 
 
-def _delivered(published: "Future[Published]", error: KafkaError | None, message: Message) -> None:
+def _delivered(published: "Future[None]", error: KafkaError | None, message: Message) -> None:
     if error is None:
-        published.set_result(Published(message.partition() or 0, message.offset() or 0))
+        published.set_result(None)
     else:
         published.set_exception(UnreachableError(str(fault_of(error, f"publish to {message.topic()}"))))
