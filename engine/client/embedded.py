@@ -26,7 +26,8 @@ class EmbeddedConnection:
         """With the `owner` of the same process, waiting costs no polling. Raises ConfigurationError."""
         self._directory = directory
         self._owner = owner
-        self._log = EmbeddedClientLog(directory, owner=owner)
+        with faults_made_public():
+            self._log = EmbeddedClientLog(directory, owner=owner)
         # One thread: it keeps the order of publishing, and no event loop waits for a disk.
         self._publishing = ThreadPoolExecutor(1, "client-publish")
 

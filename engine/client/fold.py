@@ -8,6 +8,8 @@ Rules
 * What changes nothing of what is shown is passed over, and not even decoded: that is most of a run's history.
 """
 
+from collections.abc import Mapping
+
 from engine.client.state import WorkflowHistoryEvent, WorkflowState, history_event_of, text_of, utc
 from engine.codec.avro import decode_event
 from engine.codec.schemas import HEADER_BYTES, KINDS
@@ -60,6 +62,8 @@ class Commits:
     def __init__(self) -> None:
         self._records: list[Record] = []
         self._has_tombstone = False
+        # Behind the newest whole commit, 0 before the first.
+        self.position = 0
 
     @property
     def is_open(self) -> bool:
@@ -72,12 +76,23 @@ class Commits:
             self._records.append(record)
             self._has_tombstone |= record.value is None
             return []
+        self.position = record.offset + 1
         records, self._records = self._records, []
         if self._has_tombstone:
             self._has_tombstone = False
             newest = {record.key: record.offset for record in records}
             records = [record for record in records if newest[record.key] == record.offset]
         return records
+
+
+def whole(commits: Mapping[int, Commits], positions: Mapping[int, int]) -> dict[int, int]:
+    """`positions` of a tail, held back to the last whole commit where the next has begun.
+
+    Under load a commit has always begun: to wait for a moment between two could take for ever. Where there
+    was no whole one yet, nothing is said.
+    """
+    found = {n: commits[n].position if commits[n].is_open else at for n, at in positions.items()}
+    return {n: at for n, at in found.items() if at or not commits[n].is_open}
 
 
 class Fold:

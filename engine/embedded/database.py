@@ -81,7 +81,7 @@ class Database:
     """One connection. May be used by several threads, but by one at a time."""
 
     def __init__(self, directory: Path, *, create: bool) -> None:
-        """Raises ConfigurationError where there is no log, or a file that is none."""
+        """Raises ConfigurationError where there is no log, or a file that is none; LogUnavailableFault."""
         path = directory / DATABASE_FILE
         uri = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
         try:
@@ -100,6 +100,9 @@ class Database:
             self._set_up()
         except sqlite3.DatabaseError as error:
             self.close()
+            if _is_busy(error):
+                # That passes. Taken for damage, it would make a reader give up the place that it has read to.
+                raise fault_of(error) from error
             message = (
                 f"expected {path} to be an embedded log, but: {error}; move it away or use another directory"
             )
@@ -254,6 +257,10 @@ def fault_of(error: sqlite3.Error) -> Fault:
     if isinstance(error, sqlite3.OperationalError):
         return LogUnavailableFault(f"SQLite: {error}")
     return LogDamagedFault(f"SQLite: {error}")
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 @contextmanager

@@ -157,5 +157,5 @@ def is_late(refused: Refused) -> bool:
     return refused.reason == Reason.INSTANCE_FINISHED
 
 
-def _nothing() -> None:
+def _nothing(positions: Mapping[int, int] | None) -> None:
     """A new tail of replies needs no preparation: each record stands for itself."""

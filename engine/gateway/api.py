@@ -203,11 +203,8 @@ class Api:
     async def wait_for_instance(self, call: Call) -> Reply:
         """Answers when the instance has an outcome, or has started; or when the time is over."""
         instance_id, until = known_id(call), call["until"]
-        try:
-            instance = await waits.wait(self._service, instance_id, until.is_met, call["timeout_seconds"])
-            is_met = True
-        except TimeoutError:
-            instance, is_met = await self._service.find(instance_id), False
+        instance = await waits.wait(self._service, instance_id, until.is_met, call["timeout_seconds"])
+        is_met = until.is_met(instance)
         return self._reply(Waited(is_met=is_met, instance=None if instance is None else detail_of(instance)))
 
     @operation(

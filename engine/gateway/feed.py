@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 from engine.client.connection import Connection
-from engine.client.fold import Commits, instance_key_of
+from engine.client.fold import Commits, instance_key_of, whole
 from engine.codec.topics import CHECKPOINT_KEY
 from engine.gateway.follower import Follower
 from engine.partition.ports import Record
@@ -26,17 +26,22 @@ class Watch:
         self._lock = threading.Lock()
         self._records: list[Record] = []
         self._bytes = 0
-        # Whether it was cut off: nobody took what came, and memory has a bound.
-        self.is_over = False
+        # Whether something of what came is missing here: its reader must look at what is on record again.
+        self.is_cut = False
 
     def add(self, record: Record) -> None:
         """One more record."""
         with self._lock:
             self._bytes += len(record.value or b"")
             if len(self._records) >= WATCHED_RECORDS_MAX or self._bytes > WATCHED_BYTES_MAX:
-                self.is_over = True
+                # Nobody took what came, and memory has a bound.
+                self.is_cut = True
                 return
             self._records.append(record)
+
+    def cut(self) -> None:
+        """What comes from now on does not follow what came before."""
+        self.is_cut = True
 
     def wake(self) -> None:
         """Lets the reader look."""
@@ -59,7 +64,7 @@ class Feed:
         self._watches_of_all: list[Watch] = []
         self._commits: dict[int, Commits] = defaultdict(Commits)
         self._follower = Follower(
-            "gateway-feed", connection.open_tail, connection.ends, self._take, self._commits.clear
+            "gateway-feed", connection.open_tail, connection.ends, self._take, self._restart
         )
 
     def start(self) -> None:
@@ -104,6 +109,19 @@ class Feed:
 
     # --- the thread ---
 
+    def _restart(self, positions: Mapping[int, int] | None) -> None:
+        """A new tail. If it does not go on where the last ended, no watch may wait for what lies between."""
+        self._commits.clear()
+        if positions is None:
+            return
+        with self._lock:
+            self.reach.reset()
+            self.reach.advance(positions)
+            watches = [*self._watches_of_all, *(each for many in self._watches.values() for each in many)]
+        for watch in watches:
+            watch.cut()
+            watch.wake()
+
     def _take(self, records: list[Record], positions: Mapping[int, int]) -> Mapping[int, int]:
         woken: dict[int, Watch] = {}
         # Watches that are added meanwhile lie behind a reach that does not count these records yet.
@@ -112,11 +130,11 @@ class Feed:
                 events = self._commits[record.partition].add(record)
                 if record.key == CHECKPOINT_KEY:
                     self._add(events, woken)
-            whole = {n: at for n, at in positions.items() if not self._commits[n].is_open}
-            self.reach.advance(whole)
+            reached = whole(self._commits, positions)
+            self.reach.advance(reached)
         for watch in woken.values():
             watch.wake()
-        return whole
+        return reached
 
     def _add(self, events: list[Record], woken: dict[int, Watch]) -> None:
         for record in events:

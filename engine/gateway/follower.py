@@ -24,7 +24,11 @@ Take = Callable[[list[Record], Mapping[int, int]], Mapping[int, int]]
 
 
 class Follower:
-    """`take` is called by the thread alone, and `restart` before a new tail begins."""
+    """`take` is called by the thread alone, and `restart` before a new tail begins.
+
+    It goes on where the last one ended: then it is told None. Where the topic no longer holds that, it begins
+    at the present end, which is told.
+    """
 
     def __init__(
         self,
@@ -32,7 +36,7 @@ class Follower:
         open_tail: Callable[[], Tail],
         ends: Callable[[], dict[int, int]],
         take: Take,
-        restart: Callable[[], None],
+        restart: Callable[[Mapping[int, int] | None], None],
     ) -> None:
         self._open_tail = open_tail
         self._ends = ends
@@ -81,11 +85,11 @@ class Follower:
             self.is_following = False
 
     def _follow(self) -> None:
-        self._restart()
         with closing(self._open_tail()) as tail:
+            is_lost = not self._positions
             self._positions = self._positions or self._ends()
-            tail.follow(self._positions)
-            self._positions = dict(self._positions)
+            self._restart(dict(self._positions) if is_lost else None)
+            tail.follow(dict(self._positions))
             while not self._stopping.is_set():
                 records = tail.poll(POLL_MS)
                 self.is_following = True

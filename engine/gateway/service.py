@@ -25,6 +25,7 @@ from engine.projection import Instance, Projection, Reader, Run
 T = TypeVar("T")
 
 READERS = 4
+LATE_READERS = 2
 FRESH_WAIT_S = 2.0
 COMMAND_WAIT_S = 5.0
 
@@ -42,6 +43,8 @@ class Service:
         self.answers = Answers(connection)
         self.feed = Feed(connection)
         self._executor = ThreadPoolExecutor(READERS, "gateway-read")
+        # Of their own: to read a partition takes long, and nobody who asks the read model may wait behind it.
+        self._late_executor = ThreadPoolExecutor(LATE_READERS, "gateway-read-late")
         self._readers = threading.local()
         # By partition, what somebody was told: the next who asks must see it.
         self._told: dict[int, int] = {}
@@ -57,7 +60,8 @@ class Service:
         """Ends all that waits."""
         await self.answers.close()
         await asyncio.to_thread(self.feed.close)
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        for executor in (self._executor, self._late_executor):
+            executor.shutdown(wait=False, cancel_futures=True)
 
     def partition(self, instance_id: str) -> int:
         """The partition of history that an instance is in."""
@@ -113,7 +117,8 @@ class Service:
         partition = self.partition(instance_id)
         if await self._is_fresh({partition: max(self._told.get(partition, 0), position)}):
             return await self._in_thread(lambda: self._ask(ask))
-        return await self._in_thread(late)
+        # Cancelled before it has begun, it is not done at all.
+        return await asyncio.get_running_loop().run_in_executor(self._late_executor, late)
 
     async def find(self, instance_id: str) -> Instance | None:
         """The instance as it is committed now, None where there is none."""

@@ -40,13 +40,20 @@ class Happened(msgspec.Struct, frozen=True):
 async def wait(
     service: Service, instance_id: str, is_met: Callable[[Instance | None], bool], timeout_s: float
 ) -> Instance | None:
-    """The instance as soon as `is_met`. Raises TimeoutError."""
-    async with asyncio.timeout(timeout_s):
-        async with _Following(service, instance_id) as following:
-            run = await following.begin()
-            while not is_met(run.shown()):
-                await following.next()
-            return run.shown()
+    """The instance as soon as `is_met`, or as it is when the time is over. Raises UnreachableError.
+
+    Whoever waited so long is not let wait for yet another look.
+    """
+    following = _Following(service, instance_id)
+    try:
+        async with asyncio.timeout(timeout_s), following:
+            await following.until(is_met)
+    except TimeoutError:
+        if following.run is None:
+            # Not even what is on record could be read in that time.
+            return await service.find(instance_id)
+    assert following.run is not None, "expected a run that was begun"
+    return following.run.shown()
 
 
 async def events(
@@ -69,7 +76,7 @@ async def all_events(service: Service) -> AsyncIterator[Happened]:
     woken = asyncio.Event()
     watch = service.feed.watch(None, _from_any_thread(woken))
     try:
-        while not watch.is_over:
+        while not watch.is_cut:
             await woken.wait()
             woken.clear()
             for happened in filter(None, map(_happened, watch.take())):
@@ -85,29 +92,52 @@ class _Following:
         self._service = service
         self._instance_id = instance_id
         self._woken = asyncio.Event()
-        self._run: Run | None = None
+        # As it is known so far.
+        self.run: Run | None = None
 
     async def __aenter__(self) -> Self:
-        self._watch = self._service.feed.watch(self._instance_id, _from_any_thread(self._woken))
+        self._begin_watch()
         return self
 
     async def __aexit__(self, *problem: object) -> None:
+        self._end_watch()
+
+    def _begin_watch(self) -> None:
+        self._watch = self._service.feed.watch(self._instance_id, _from_any_thread(self._woken))
+
+    def _end_watch(self) -> None:
         self._service.feed.leave(self._instance_id, self._watch)
+
+    async def until(self, is_met: Callable[[Instance | None], bool]) -> None:
+        """Follows it until then. Where the watch was cut, it looks at what is on record again."""
+        run = await self.begin()
+        while not is_met(run.shown()):
+            await self._woken.wait()
+            self._woken.clear()
+            if self._watch.is_cut:
+                self._end_watch()
+                self._begin_watch()
+                run = await self.begin()
+            else:
+                self._take(run)
 
     async def begin(self) -> Run:
         """The run as it is on record. What comes after it, the watch brings."""
-        self._run = await self._service.run(self._instance_id)
-        return self._run
+        self.run = await self._service.run(self._instance_id)
+        return self.run
 
     async def next(self) -> list[Recorded]:
         """Waits for more, and returns what it brought."""
-        assert self._run is not None, "expected `begin` before `next`"
+        assert self.run is not None, "expected `begin` before `next`"
         await self._woken.wait()
         self._woken.clear()
-        if self._watch.is_over:
-            message = f"expected to keep up with {self._instance_id!r}, but too much came of it at once"
+        if self._watch.is_cut:
+            message = f"expected to keep up with {self._instance_id!r}, but some of it was missed"
             raise UnreachableError(message)
-        added = [self._run.add(record) for record in self._watch.take()]
+        return self._take(self.run)
+
+    def _take(self, run: Run) -> list[Recorded]:
+        added = [run.add(record) for record in self._watch.take()]
         return [recorded for recorded in added if recorded is not None]
 
 

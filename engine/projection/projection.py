@@ -20,7 +20,7 @@ import msgspec
 
 from engine.client.connection import Connection, Tail
 from engine.client.errors import UnreachableError, faults_made_public
-from engine.client.fold import Commits
+from engine.client.fold import Commits, whole
 from engine.codec.topics import CHECKPOINT_KEY
 from engine.errors import ConfigurationError
 from engine.partition.ports import Record
@@ -186,13 +186,13 @@ class Projection:
         while not self._stopping.is_set():
             has_news = self._take(tail.poll(POLL_MS), commits, folder)
             # Inside a commit the file is true up to the commit before.
-            whole = {n: at for n, at in tail.positions().items() if not commits[n].is_open}
+            reached = whole(commits, tail.positions())
             if has_news:
-                folder.write(whole)
+                folder.write(reached)
                 self.events = before + folder.events
-            if whole != positions:
-                positions = whole
-                self._reach.advance(whole)
+            if reached != positions:
+                positions = reached
+                self._reach.advance(reached)
             if not is_told and self.progress.is_done:
                 is_told = True
                 count, seconds = self.events - before, time.monotonic() - began

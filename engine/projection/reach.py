@@ -19,9 +19,10 @@ class Reach:
         return self._positions
 
     def advance(self, positions: Mapping[int, int]) -> None:
-        """Further on; tells those who waited for it."""
+        """Further on, never back, whoever is late to say so; tells those who waited for it."""
         with self._lock:
-            self._positions = self._positions | dict(positions)
+            now = self._positions
+            self._positions = now | {n: max(at, now.get(n, 0)) for n, at in positions.items()}
             done = [future for wanted, future in self._waiting if self._has(wanted)]
             # Who gave up is forgotten here too.
             self._waiting = [
