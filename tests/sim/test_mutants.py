@@ -7,7 +7,7 @@ from tests.sim.planted import kill
 
 INVARIANTS = [f"I{number}" for number in range(1, 13)]
 MUTANTS_MIN = 30
-QUICK_SEEDS = 8
+QUICK_SEEDS = 16
 # One for each invariant, of those that die in the first seeds.
 QUICK = [
     "no source dedup",
