@@ -16,7 +16,6 @@ from collections import deque
 import msgspec
 
 from engine.codec import avro
-from engine.core.decide import Seat
 from engine.model.checkpoint import Checkpoint
 from engine.partition.batch import Batch
 from engine.partition.cache import Cache
@@ -36,6 +35,7 @@ from engine.partition.ports import (
     StorePosition,
 )
 from engine.partition.restore import Restored, restore
+from engine.partition.revival import Revival
 from engine.partition.seats import Seats
 from engine.partition.status import OwnerStatus
 from engine.partition.turns import Turns
@@ -70,7 +70,7 @@ class Owner:
         self._encoded = b""
         self._care = Care(context.exam, claim.partition)
         self._poison: Record | None = None
-        self._stalled: list[Seat] = []
+        self._revival: Revival = None  # type: ignore[assignment]  # as turns
 
     # --- claim ---
 
@@ -88,6 +88,7 @@ class Owner:
         seats.adopt(restored.states)
         self.turns = Turns(claim.partition, log.identity, seats, outbox, self._context)
         self.turns.begin(restored.checkpoint)
+        self._revival = Revival(self.turns, self._settings.build)
         self._batch = Batch(self._checkpoint.batch + 1)
         for torn in restored.torn:
             self._batch.put_back(torn.key, torn.value)
@@ -100,10 +101,7 @@ class Owner:
 
     def start(self) -> None:
         """Sends the claim's first commit. Nothing is dispatched before it is in the log."""
-        if self._checkpoint.lives < LIVES_BEFORE_CARE:
-            is_new_build = self._checkpoint.build != self._settings.build
-            self._stalled = self.turns.stalled(is_new_build=is_new_build)
-        self._checkpoint = msgspec.structs.replace(self._checkpoint, build=self._settings.build)
+        self._checkpoint = self._revival.prepare(self._checkpoint)
         if self._poison is not None:
             self.turns.quarantine(self._poison, self._batch)
         self._begin_commit()
@@ -253,9 +251,13 @@ class Owner:
 
     def _forgive(self, now_ms: int) -> None:
         """A process that lives on with this inbox does not die of it."""
-        if self._checkpoint.lives and now_ms - self._live_since_ms >= self._settings.lives_forgiven_ms:
-            self._checkpoint = msgspec.structs.replace(self._checkpoint, lives=0)
+        is_due = now_ms - self._live_since_ms >= self._settings.lives_forgiven_ms
+        if self._checkpoint.lives and is_due and self._in_flight is None:
+            forgiven = msgspec.structs.replace(self._checkpoint, lives=0)
+            # Where this owner was careful, stalled runs have not had their other chance yet.
+            self._checkpoint = self._revival.prepare(forgiven) if self.turns.isolates_activities else forgiven
             self.turns.isolates_activities = False
+            self._begin_commit()
 
     # --- commit ---
 
@@ -325,9 +327,17 @@ class Owner:
 
     def _after_commit(self, batch: Batch, checkpoint: Checkpoint, now_ms: int) -> None:
         if self.status is OwnerStatus.FENCING:
-            self._retry_stalled(checkpoint)
+            # What comes of it is committed before it has any effect.
+            self._revival.go_on(self._batch, self._settings.commit_bytes_max)
+            if self._batch.is_empty:
+                self._begin_catch_up(checkpoint)
+            else:
+                self._begin_commit()
         elif self.status is OwnerStatus.LIVE:
             self._send_outbox(batch.out_upto)
+            self._revival.go_on(self._batch, self._settings.commit_bytes_max)
+            if self._batch.started_at_ms is None and not self._batch.is_empty:
+                self._batch.started_at_ms = now_ms
         elif self._is_last_commit_sent and self._batch.is_empty:
             self._close()
             return
@@ -336,18 +346,6 @@ class Owner:
             self._last_trim_ms = now_ms
             # The last processed record stays: the next claim compares it with the checkpoint.
             self._log.trim(self.claim, checkpoint.offset)
-
-    def _retry_stalled(self, checkpoint: Checkpoint) -> None:
-        """Gives stalled runs another chance, and commits what comes of it before it has any effect.
-
-        After the claim's commit, for this runs user code: if it ends the process, that life is on record.
-        """
-        while self._stalled and self._batch.size < self._settings.commit_bytes_max:
-            self.turns.retry_stalled(self._stalled.pop(), self._batch, checkpoint.offset)
-        if self._batch.is_empty:
-            self._begin_catch_up(checkpoint)
-        else:
-            self._begin_commit()
 
     def _begin_catch_up(self, checkpoint: Checkpoint) -> None:
         first = checkpoint.offset + 1

@@ -12,25 +12,18 @@ from engine.codec import avro
 from engine.codec.topics import partition_of
 from engine.core.apply import account, key_digest
 from engine.core.consequences import open_effects
-from engine.core.decide import Seat
 from engine.core.turn import (
-    STALL_CRASHED,
-    STALL_NONDETERMINISM,
     Moment,
     Turn,
-    deferred_inputs,
     needs_execution,
     quarantine,
-    replay,
     take_turn,
-    unstall,
 )
-from engine.errors import NonDeterminismError
 from engine.model import commands as cm
 from engine.model import effects as ef
 from engine.model.checkpoint import Checkpoint, PurgeProgress
 from engine.model.events import InstanceStalled
-from engine.model.ids import run_id_of_continuation, run_id_of_start
+from engine.model.ids import run_id_of_start
 from engine.model.state import InstanceState, stub_of
 from engine.partition.batch import Batch, KeyCount, digest_of_record
 from engine.partition.context import OwnerContext
@@ -72,7 +65,7 @@ class Turns:
         self.purges: list[PurgeProgress] = []
         self._identity = identity
         self._timers_max = context.settings.timers_per_tick_max
-        self._registry = context.registry
+        self.registry = context.registry
         self._run_activity = context.run_activity
         self._exam = context.exam
         self._warn = context.warn
@@ -130,9 +123,9 @@ class Turns:
             self.clock.early_at_ms = record.timestamp_ms
             if type(command) is cm.ExpireInstance:
                 self.retention.came_early()
-        self._collect(turn, batch)
+        self.collect(turn, batch)
         if turn.rejected is not None:
-            self._refused(batch, record, command, turn.rejected)
+            self.refuse(batch, record, command, turn.rejected)
         elif len(record.headers) > 1:
             batch.answer(record, None, turn.recorded)
         if turn.is_purged and type(command) is cm.ExpireInstance:
@@ -146,7 +139,7 @@ class Turns:
         if needs_execution(seat, command):
             self.counters.replays += 1
             self.seats.replay(seat)
-        return take_turn(seat, command, self._moment(record, command), self._registry)
+        return take_turn(seat, command, self._moment(record, command), self.registry)
 
     def _moment(self, record: Record, command: cm.Command) -> Moment:
         new_run_id = ""
@@ -162,7 +155,8 @@ class Turns:
             record=record.value or b"",
         )
 
-    def _collect(self, turn: Turn, batch: Batch) -> None:
+    def collect(self, turn: Turn, batch: Batch) -> None:
+        """What a turn came to, as records of the batch and, where this owner dispatches, in the world."""
         seat, state = turn.seat, turn.seat.state
         self.counters.turns += 1
         past_sums: dict[str, int] = {}
@@ -256,7 +250,8 @@ class Turns:
 
     # --- refusals ---
 
-    def _refused(self, batch: Batch, record: Record, command: cm.Command, rejected: ef.Rejected) -> None:
+    def refuse(self, batch: Batch, record: Record, command: cm.Command, rejected: ef.Rejected) -> None:
+        """Lets those know of a refusal who have to."""
         if rejected.reason in _SILENT:
             self.counters.orphans += 1
             return
@@ -355,38 +350,12 @@ class Turns:
             self._dead_letter(batch, record, ef.Rejected(error.reason, error.detail), None)
             return
         seat = self.seats.seat(command.instance_id)
-        turn = quarantine(seat, command, self._moment(record, command), self._registry)
-        self._collect(turn, batch)
+        turn = quarantine(seat, command, self._moment(record, command), self.registry)
+        self.collect(turn, batch)
         if turn.rejected is not None:
-            self._refused(batch, record, command, turn.rejected)
+            self.refuse(batch, record, command, turn.rejected)
         else:
             batch.answer(record, None, turn.recorded)
-
-    def stalled(self, *, is_new_build: bool) -> list[Seat]:
-        """Runs that stalled for their code; those that killed the process only where the code is another."""
-        kinds = {STALL_NONDETERMINISM, STALL_CRASHED} if is_new_build else {STALL_NONDETERMINISM}
-        return [seat for seat in self.seats if seat.state is not None and seat.state.stall in kinds]
-
-    def retry_stalled(self, seat: Seat, batch: Batch, offset: int) -> None:
-        """Gives a stalled run another chance with today's code, and what was deferred follows."""
-        state = seat.state
-        assert state is not None
-        history = self.seats.history(seat)
-        try:
-            seat.execution = replay(self._registry, seat.instance_id, history)
-        except NonDeterminismError:
-            return
-        moment = Moment(offset=offset, timestamp_ms=state.last_event_at_ms, new_run_id="", record=b"")
-        self._collect(unstall(seat, moment, self._registry), batch)
-        for number, value in enumerate(deferred_inputs(history)):
-            record = Record(self.partition, offset, moment.timestamp_ms, seat.instance_id.encode(), value)
-            command = avro.decode_command(value)
-            new_run_id = run_id_of_continuation(f"{state.run_id}.{number}")
-            again = msgspec.structs.replace(moment, record=value, new_run_id=new_run_id)
-            turn = take_turn(seat, command, again, self._registry)
-            self._collect(turn, batch)
-            if turn.rejected is not None:
-                self._refused(batch, record, command, turn.rejected)
 
     def close(self) -> None:
         """Lets every generator end."""
