@@ -29,6 +29,8 @@ from engine.model.failure import Failure, Payload, failure_of
 
 # What a generator is begun with: its result is None, as the first thing sent must be. Shared, never settled.
 _BEGIN: Task[None] = Task()
+# How often code may put off its end: by nested blocks that wait when they should clean up.
+CLOSE_TRIES = 100
 _ASYNC_TYPES = (CoroutineType, AsyncGeneratorType, Awaitable)
 
 
@@ -50,6 +52,7 @@ class Execution:
         self._held: deque[ev.Recorded] = deque()
         self._is_suspended = False
         self._is_over = False
+        self._is_closing = False
         self._continuation: tuple[Payload | None, bool] | None = None
         self._custom_status: str | None = None
         self._patches: dict[str, bool] = {}
@@ -88,18 +91,26 @@ class Execution:
     def close(self) -> None:
         """Ends the generator now.
 
-        The user's `finally` blocks run, and find a context that refuses everything.
+        The user's `finally` blocks run. What they ask for goes nowhere, and what they wait for never comes: were
+        it refused, code that catches whatever is raised and tries again would never end.
         """
         self._is_over = True
         generator, self._generator = self._generator, None
         if generator is None:
             return
+        proposals, self.proposals = self.proposals, Proposals()
+        self._is_closing = True
         try:
-            generator.close()
-        except KeyboardInterrupt:
-            raise
-        except BaseException:  # noqa: BLE001, S110 -- the code of a run that is over has no one left to tell
-            pass
+            # A yield in a `finally` block puts the end off, to the next try.
+            for _ in range(CLOSE_TRIES):
+                if generator.gi_frame is None:
+                    break
+                _close(generator)
+        finally:
+            # Code that catches even its end is ended once more as it is freed: here, not behind our back.
+            del generator
+            self._is_closing = False
+            self.proposals = proposals
 
     # --- the context's side: proposals ---
 
@@ -178,7 +189,7 @@ class Execution:
         return task
 
     def _check_alive(self) -> None:
-        if self._is_over:
+        if self._is_over and not self._is_closing:
             message = "this run is over; its context can't be used any more"
             raise RuntimeError(message)
 
@@ -354,6 +365,15 @@ class Execution:
     def _fail(self, failure: Failure) -> None:
         self.close()
         self.proposals.add(ac.FailInstance(failure=failure))
+
+
+def _close(generator: Generator[Any, Any, Any]) -> None:
+    try:
+        generator.close()
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001, S110 -- the code of a run that is over has no one left to tell
+        pass
 
 
 def _timed_out(name: str) -> TimeoutError:

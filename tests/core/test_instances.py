@@ -188,16 +188,31 @@ def test_termination_lets_finally_blocks_run_but_not_act():
         try:
             yield ctx.wait_for_external_event("go")
         finally:
-            try:
-                yield ctx.call_activity("undo")
-            except RuntimeError as error:
-                seen.append(str(error))
+            ctx.set_custom_status("undone")
+            seen.append("undone")
+            yield ctx.call_activity("undo")
+            seen.append("more")
 
     world = World(careful)
     world.start(careful)
     world.terminate()
     assert world.kinds() == ["InstanceStarted", "InstanceTerminated"]
-    assert set(seen) == {"this run is over; its context can't be used any more"}
+    assert set(seen) == {"undone"}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_code_that_catches_whatever_ends_it_is_ended_all_the_same():
+    def stubborn(ctx, _value):
+        while True:
+            try:
+                yield ctx.wait_for_external_event("go")
+            except BaseException:
+                ctx.is_patched("again")
+
+    world = World(stubborn)
+    world.start(stubborn)
+    world.terminate()
+    assert world.kinds() == ["InstanceStarted", "InstanceTerminated"]
 
 
 def test_what_arrives_for_a_terminated_run_is_an_orphan():
