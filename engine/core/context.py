@@ -15,7 +15,7 @@ from engine.core.policy import RetryPolicy, milliseconds
 from engine.core.registry import name_of
 from engine.core.tasks import Task
 from engine.core.values import encode_value, signature_of
-from engine.model import actions
+from engine.model import actions, failure
 from engine.model.ids import seed_of
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class WorkflowContext:
 
         Raises:
             ValueError: The timer would last too long.
+            TypeError: It is neither a span nor a moment.
 
         """
         return self._execution.propose_timer(self._due_at_ms(fire_at))
@@ -105,7 +106,7 @@ class WorkflowContext:
         action = actions.CallActivity(
             name=name,
             input=encode_value(input, f"the input of activity {name!r}"),
-            retry=None if retry_policy is None else retry_policy.spec,
+            retry=_spec(retry_policy),
             app_id=app_id,
         )
         return self._execution.propose_activity(action, _result_kind(activity))
@@ -142,7 +143,7 @@ class WorkflowContext:
             workflow=name,
             input=encode_value(input, f"the input of child workflow {name!r}"),
             instance_id=instance_id,
-            retry=None if retry_policy is None else retry_policy.spec,
+            retry=_spec(retry_policy),
         )
         return self._execution.propose_child(action)
 
@@ -213,13 +214,28 @@ class WorkflowContext:
         now_ms = self._execution.now_ms
         if isinstance(moment, timedelta):
             span = max(moment, timedelta(0))
+        elif not isinstance(moment, datetime):
+            message = f"expected a timer's end as a timedelta or datetime, but got {moment!r:.100}"
+            raise TypeError(message)
         else:
             aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
             span = max(aware - datetime.fromtimestamp(now_ms / 1000, tz=UTC), timedelta(0))
         return now_ms + milliseconds("a timer", span)
 
 
+def _spec(policy: RetryPolicy | None) -> failure.RetryPolicy | None:
+    if policy is None:
+        return None
+    if not isinstance(policy, RetryPolicy):
+        message = f"expected retry_policy as a RetryPolicy or None, but got {policy!r:.100}"
+        raise TypeError(message)
+    return policy.spec
+
+
 def _valid(what: str, name: str) -> str:
+    if not isinstance(name, str):
+        message = f"expected {what} as text, but got {name!r:.100}"
+        raise TypeError(message)
     problem = limits.invalid_name(what, name)
     if problem is not None:
         raise ValueError(problem)

@@ -48,8 +48,10 @@ def check_payload(data: bytes, whose: str) -> None:
         )
 
 
-def invalid_instance_id(instance_id: str) -> str | None:
+def invalid_instance_id(instance_id: object) -> str | None:
     """Why `instance_id` can't be used, or None. Control characters would break keys and terminals."""
+    if not isinstance(instance_id, str):
+        return f"expected an instance id as text, but got {instance_id!r:.100}"
     size = len(instance_id.encode("utf-8", "surrogatepass"))
     if not 1 <= size <= INSTANCE_ID_BYTES_MAX:
         return f"expected an instance id of 1 to {INSTANCE_ID_BYTES_MAX} bytes, but it has {size}"

@@ -23,6 +23,7 @@ class RetryPolicy:
 
     Raises:
         ValueError: A value is out of its range; the text names it.
+        TypeError: A span of time is no timedelta, or an error type neither a class nor a name.
 
     """
 
@@ -36,15 +37,15 @@ class RetryPolicy:
         retry_timeout: timedelta | None = None,
         non_retryable_error_types: Sequence[str | type[BaseException]] = (),
     ) -> None:
-        coefficient = 1.0 if backoff_coefficient is None else float(backoff_coefficient)
-        is_count = isinstance(max_number_of_attempts, int)
+        coefficient = 1.0 if backoff_coefficient is None else backoff_coefficient
+        is_count = type(max_number_of_attempts) is int
         if not is_count or not 1 <= max_number_of_attempts <= limits.RETRY_ATTEMPTS_MAX:
             message = (
                 f"expected max_number_of_attempts as a whole number from 1 to {limits.RETRY_ATTEMPTS_MAX:,}, "
                 f"but got {max_number_of_attempts!r}"
             )
             raise ValueError(message)
-        if not 1 <= coefficient < math.inf:
+        if type(coefficient) not in (int, float) or not 1 <= coefficient < math.inf:
             message = f"expected a finite backoff_coefficient of at least 1, but got {backoff_coefficient!r}"
             raise ValueError(message)
         types = _type_names(non_retryable_error_types)
@@ -57,7 +58,7 @@ class RetryPolicy:
         self.spec = failure.RetryPolicy(
             attempts_max=max_number_of_attempts,
             first_interval_ms=milliseconds("first_retry_interval", first_retry_interval),
-            backoff_coefficient=coefficient,
+            backoff_coefficient=float(coefficient),
             interval_ms_max=_optional("max_retry_interval", max_retry_interval),
             timeout_ms=_optional("retry_timeout", retry_timeout),
             non_retryable_types=types,
@@ -65,7 +66,13 @@ class RetryPolicy:
 
 
 def milliseconds(what: str, span: timedelta) -> int:
-    """`span` in whole ms, rounded up. Raises ValueError where it is negative or over the bound of timers."""
+    """`span` in whole ms, rounded up.
+
+    Raises TypeError where it is no timedelta, ValueError where it is negative or over the bound of timers.
+    """
+    if not isinstance(span, timedelta):
+        message = f"expected {what} as a timedelta, but got {span!r:.100}"
+        raise TypeError(message)
     value = -(span // timedelta(milliseconds=-1))
     if not 0 <= value <= limits.TIMER_MS_MAX:
         message = f"expected {what} from 0 to {limits.TIMER_MS_MAX // 86_400_000:,} days, but got {span}"
@@ -81,8 +88,11 @@ def _type_names(kinds: Sequence[str | type[BaseException]]) -> tuple[str, ...]:
             f"but got {kinds!r:.100}"
         )
         raise ValueError(message)
-    names = tuple(kind if isinstance(kind, str) else kind.__name__ for kind in kinds)
+    names = tuple(kind.__name__ if isinstance(kind, type) else kind for kind in kinds)
     for name in names:
+        if not isinstance(name, str):
+            message = f"expected non_retryable_error_types of classes and names, but got {name!r:.100}"
+            raise TypeError(message)
         problem = limits.invalid_name("a non-retryable error type", name)
         if problem is not None:
             raise ValueError(problem)

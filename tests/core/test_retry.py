@@ -91,6 +91,8 @@ SECOND = timedelta(seconds=1)
         ({"max_number_of_attempts": 0}, "expected max_number_of_attempts .* but got 0"),
         ({"max_number_of_attempts": limits.RETRY_ATTEMPTS_MAX + 1}, "from 1 to 1,000,000"),
         ({"max_number_of_attempts": 2.5}, "as a whole number .* but got 2.5"),
+        ({"max_number_of_attempts": True}, "as a whole number .* but got True"),
+        ({"backoff_coefficient": "2"}, "finite backoff_coefficient of at least 1, but got '2'"),
         ({"backoff_coefficient": 0.99}, "finite backoff_coefficient of at least 1, but got 0.99"),
         ({"backoff_coefficient": float("nan")}, "but got nan"),
         ({"backoff_coefficient": float("inf")}, "but got inf"),
@@ -100,10 +102,13 @@ SECOND = timedelta(seconds=1)
         ({"non_retryable_error_types": "ValueError"}, "expected non_retryable_error_types to be a list"),
         ({"non_retryable_error_types": ["E"] * (limits.NON_RETRYABLE_TYPES_MAX + 1)}, "at most 100"),
         ({"non_retryable_error_types": [""]}, "expected a non-retryable error type of 1 to"),
+        ({"first_retry_interval": 1}, "expected first_retry_interval as a timedelta, but got 1"),
+        ({"max_retry_interval": 1}, "expected max_retry_interval as a timedelta, but got 1"),
+        ({"non_retryable_error_types": [5]}, "of classes and names, but got 5"),
     ],
 )
 def test_a_policy_out_of_its_range_is_refused_and_the_value_named(fields, text):
-    with pytest.raises(ValueError, match=text):
+    with pytest.raises((ValueError, TypeError), match=text):
         wf.RetryPolicy(**{"first_retry_interval": SECOND, "max_number_of_attempts": 3} | fields)
 
 

@@ -1,6 +1,7 @@
 """What code a workflow may be, and what becomes of every way it can go wrong. No way ends the partition."""
 
 import asyncio
+import re
 import sys
 from datetime import timedelta
 
@@ -278,3 +279,31 @@ def test_the_decorators_register_under_the_functions_name_or_the_one_given():
 
     app.register_workflow(third)
     assert sorted(app.registry.workflows) == ["2nd", "3rd", "first"]
+
+
+@pytest.mark.parametrize(
+    ("act", "text"),
+    [
+        (lambda ctx: ctx.create_timer(5), "a timer's end as a timedelta or datetime, but got 5"),
+        (
+            lambda ctx: ctx.wait_for_external_event("e", timeout=5),
+            "a timer's end as a timedelta or datetime, but got 5",
+        ),
+        (lambda ctx: ctx.wait_for_external_event(["e"]), r"event name as text, but got \['e'\]"),
+        (lambda ctx: ctx.is_patched(5), "patch name as text, but got 5"),
+        (lambda ctx: ctx.call_child_workflow("c", instance_id=5), "an instance id as text, but got 5"),
+        (lambda ctx: ctx.call_activity(5), "a function or a name, but got int: 5"),
+        (lambda ctx: ctx.call_activity("a", retry_policy=5), "retry_policy as a RetryPolicy or None, but got 5"),
+        (
+            lambda ctx: ctx.call_child_workflow("c", retry_policy=timedelta(1)),
+            "retry_policy as a RetryPolicy or None, but got datetime.timedelta",
+        ),
+    ],
+)
+def test_an_argument_of_the_wrong_kind_is_named_with_what_is_expected(act, text):
+    def wrong(ctx, _value):
+        act(ctx)
+
+    world = World(wrong)
+    world.start(wrong)
+    assert re.match(f"expected {text}", world.failure().message)
