@@ -309,6 +309,7 @@ def _is_stricter(setting: str, expected: str, found: str) -> bool:
         "transaction.state.log.min.isr",
         "transaction.state.log.replication.factor",
     }
-    if setting == "retention.ms" and expected != "-1":
-        return True
+    if setting == "retention.ms":
+        # -1 keeps for ever.
+        return found == "-1" or (expected != "-1" and int(found) >= int(expected))
     return setting in at_least and found.isdigit() and int(found) >= int(expected)
