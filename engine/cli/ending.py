@@ -6,7 +6,7 @@ from collections.abc import Callable
 import click
 
 from engine.errors import ConfigurationError, EngineError
-from engine.node.process import FAULT_EXIT, end_process
+from engine.node.process import FAULT_EXIT, end_process, raised_by_code
 from engine.node.supervisor import CONFIGURATION_EXIT
 
 
@@ -19,6 +19,9 @@ def serve_and_end(serve: Callable[[], int]) -> None:
         exit_code = CONFIGURATION_EXIT
     except EngineError as error:
         click.echo(f"Error: {type(error).__name__}: {error}", err=True)
+        exit_code = FAULT_EXIT
+    except KeyboardInterrupt as error:
+        click.echo(f"Error: {raised_by_code(error)}", err=True)
         exit_code = FAULT_EXIT
     sys.stderr.flush()
     end_process(exit_code)

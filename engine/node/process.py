@@ -9,6 +9,7 @@ import queue
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from types import FrameType
@@ -155,11 +156,20 @@ def run_process(assignment: Assignment, slot: Slot, beside: Beside = _alone) -> 
     except EngineError as error:
         log.critical("%s: %s", type(error).__name__, error)
         return FAULT_EXIT
+    except KeyboardInterrupt as error:
+        log.critical("%s", raised_by_code(error))
+        return FAULT_EXIT
     except Exception:
         log.exception("the worker ends by a bug of its own")
         return FAULT_EXIT
     log.info("worker stopped", extra={"slot": slot.number})
     return 0
+
+
+def raised_by_code(interrupt: KeyboardInterrupt) -> str:
+    """Says who interrupted a process whose signals only ask it to stop."""
+    frame = traceback.extract_tb(interrupt.__traceback__)[-1]
+    return f"KeyboardInterrupt was raised by code, in {frame.name} of {frame.filename}:{frame.lineno}"
 
 
 def end_process(exit_code: int) -> None:

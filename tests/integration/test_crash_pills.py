@@ -27,6 +27,8 @@ def test_a_workflow_that_ends_its_worker_is_stalled_and_goes_on_when_mended(
     (neighbour,) = subject.start("hello", 7)
 
     assert stalled(subject, instance_id) == "WorkerCrashed"
+    if how == "interrupt":
+        supervisor.wait_log("KeyboardInterrupt was raised by code, in end of")
     assert subject.auditor().read_outcomes([neighbour]) == {neighbour: 7}
     supervisor.stop()
 
