@@ -79,6 +79,7 @@ def test_unsafe_topics_are_refused_with_every_difference(subject: AppUnderTest) 
         commands={"retention.ms": "3600000"},
         inbox={"message.timestamp.type": "CreateTime", "retention.ms": "-1"},
         history={"cleanup.policy": "delete", "delete.retention.ms": "1000"},
+        deadletter={"retention.ms": "60000"},
     )
     worker = subject.worker(partitions=4)
     assert worker.wait() == CONFIGURATION_EXIT
@@ -90,6 +91,7 @@ def test_unsafe_topics_are_refused_with_every_difference(subject: AppUnderTest) 
         ("history", "cleanup.policy", "compact", "delete"),
         ("history", "delete.retention.ms", "604800000", "1000"),
         ("history", "partitions", "4", "2"),
+        ("deadletter", "retention.ms", "2592000000", "60000"),
     ):
         assert f"wf.{subject.app}.{topic}: expected {setting}={expected}, but it is {found}" in message
 
