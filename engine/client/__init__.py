@@ -5,8 +5,8 @@
 
 from engine.client.asynchronous import AsyncWorkflowClient
 from engine.client.client import WorkflowClient
+from engine.client.deadletters import DeadLetterEntry
 from engine.client.errors import UnreachableError, WorkflowFailedError
-from engine.client.reading import DeadLetterEntry
 from engine.client.state import WorkflowHistoryEvent, WorkflowState, WorkflowStatus
 
 __all__ = [

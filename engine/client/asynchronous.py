@@ -10,10 +10,10 @@ from typing import Any, Self
 from engine.client import requests, waiting
 from engine.client.client import WorkflowClient
 from engine.client.connection import Connection
+from engine.client.deadletters import DeadLetterEntry
 from engine.client.loop import LoopQueue, Wakeup
 from engine.client.mirror import Mirror
 from engine.client.opening import open_embedded, open_kafka
-from engine.client.reading import DeadLetterEntry
 from engine.client.requests import Request, Workflow
 from engine.client.state import WorkflowHistoryEvent, WorkflowState, WorkflowStatus
 from engine.client.tail import Tail

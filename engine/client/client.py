@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from engine.client import reading, requests, waiting
+from engine.client import deadletters, reading, requests, waiting
 from engine.client.connection import Connection
 from engine.client.errors import no_instance
 from engine.client.fold import Fold
@@ -160,6 +160,15 @@ class WorkflowClient:
         """
         self._publish(requests.purge(instance_id, recursive=recursive, force=force))
 
+    def send(self, request: Request) -> None:
+        """Sends a command that `engine.client.requests` has made, for programs that have them as values.
+
+        Raises:
+            UnreachableError: It was not acknowledged within 30 s. It may have been taken all the same.
+
+        """
+        self._publish(request)
+
     # --- questions ---
 
     def get_workflow_state(self, instance_id: str, *, fetch_payloads: bool = True) -> WorkflowState | None:
@@ -210,14 +219,14 @@ class WorkflowClient:
         wanted = reading.filter_of(name, status, prefix)
         return reading.list_instances(self._connection, wanted, fetch_payloads=fetch_payloads)
 
-    def read_dead_letters(self) -> Iterator[reading.DeadLetterEntry]:
+    def read_dead_letters(self) -> Iterator[deadletters.DeadLetterEntry]:
         """The records that were refused and are still kept, partition by partition, the oldest first.
 
         Raises:
             UnreachableError: The log did not answer.
 
         """
-        return reading.read_dead_letters(self._connection)
+        return deadletters.read_dead_letters(self._connection)
 
     # --- waits ---
 

@@ -3,14 +3,17 @@
 Kafka and the embedded log implement it. Nothing uncommitted ever comes through here.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from engine.errors import PublicError
 from engine.partition.ports import Headers, Record
+
+if TYPE_CHECKING:
+    from engine.client.deadletters import DeadLetterEntry
 
 OnPublished = Callable[[PublicError | None], None]
 
@@ -20,6 +23,14 @@ class TopicIds(msgspec.Struct, frozen=True):
 
     commands: str
     history: str
+
+
+class Ownership(msgspec.Struct, frozen=True, kw_only=True):
+    """Who has a partition, None where nobody does; and where its inbox begins and ends."""
+
+    owner: str | None
+    inbox_start: int
+    inbox_end: int
 
 
 class Tail(Protocol):
@@ -35,6 +46,21 @@ class Tail(Protocol):
 
     def positions(self) -> dict[int, int]:
         """By followed partition: everything committed before this offset was returned by `poll`."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of everything."""
+        ...
+
+
+class Replayer(Protocol):
+    """Publishes dead letters once more. One thread uses it."""
+
+    def replay(self, letters: "Sequence[DeadLetterEntry]") -> int:
+        """Publishes the letters that are not marked yet and marks them: all of it at once, or nothing.
+
+        Returns how many there were. Raises UnreachableError.
+        """
         ...
 
     def close(self) -> None:
@@ -79,7 +105,21 @@ class Connection(Protocol):
         ...
 
     def read_dead_letters(self) -> Iterator[list[Record]]:
-        """All dead letters that are still kept, partition by partition. Raises UnreachableError."""
+        """All dead letters that are still kept, partition by partition; and the marks of those replayed.
+
+        Raises UnreachableError.
+        """
+        ...
+
+    def open_replayer(self) -> Replayer:
+        """Whoever else replays is stopped; all marks are read by `read_dead_letters` from now on.
+
+        Raises UnreachableError.
+        """
+        ...
+
+    def ownership(self) -> dict[int, Ownership]:
+        """By partition, as the group of workers says now. Raises UnreachableError."""
         ...
 
     def reply_ends(self, requester: str) -> dict[int, int]:

@@ -1,18 +1,21 @@
 """A client's connection to an embedded log: the same directory, from this process or another."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from engine.client.connection import OnPublished, TopicIds
+from engine.client.connection import OnPublished, Ownership, TopicIds
+from engine.client.deadletters import DeadLetterEntry, mark_of
 from engine.client.errors import CLOSED, UnreachableError, faults_made_public
 from engine.codec.topics import CHECKPOINT_KEY
 from engine.embedded.client import EmbeddedClientLog
+from engine.embedded.lock import holder_of
 from engine.embedded.log import EmbeddedLog
 from engine.errors import PublicError
 from engine.partition.ports import Headers, Record
 
 COMMANDS = "commands"
+INBOX = "inbox"
 HISTORY = "history"
 DEADLETTER = "deadletter"
 REPLIES = "replies"
@@ -74,6 +77,26 @@ class EmbeddedConnection:
         """See the port."""
         for partition in range(self._log.partitions(DEADLETTER)):
             yield from self._read(DEADLETTER, partition, 0)
+        with faults_made_public():
+            yield [mark_of(0, offset) for offset in self._log.replayed()]
+
+    def open_replayer(self) -> "EmbeddedReplayer":
+        """See the port."""
+        return EmbeddedReplayer(self._log)
+
+    def ownership(self) -> dict[int, Ownership]:
+        """See the port."""
+        holder = holder_of(self._directory)
+        with faults_made_public():
+            starts, ends = self._log.start_offsets(INBOX), self._log.end_offsets(INBOX)
+        return {
+            number: Ownership(
+                owner=None if holder is None else f"process {holder}",
+                inbox_start=starts[number],
+                inbox_end=end,
+            )
+            for number, end in ends.items()
+        }
 
     def reply_ends(self, requester: str) -> dict[int, int]:
         """See the port. Here there is but one partition."""
@@ -111,6 +134,21 @@ class EmbeddedConnection:
                     return
                 yield records
                 start = records[-1].offset + 1
+
+
+class EmbeddedReplayer:
+    """Implements `Replayer`: SQLite lets one write at a time."""
+
+    def __init__(self, log: EmbeddedClientLog) -> None:
+        self._log = log
+
+    def replay(self, letters: Sequence[DeadLetterEntry]) -> int:
+        """See the port."""
+        with faults_made_public():
+            return self._log.replay([(letter.offset, letter.key, letter.value) for letter in letters])
+
+    def close(self) -> None:
+        """See the port. The log is the connection's."""
 
 
 class EmbeddedTail:

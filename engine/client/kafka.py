@@ -1,5 +1,6 @@
-"""A client's connection to Kafka. It belongs to no group, and writes to no topic but `commands`."""
+"""A client's connection to Kafka. It belongs to no group, and writes to `commands` alone, but for replays."""
 
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from functools import cached_property
@@ -7,18 +8,23 @@ from functools import cached_property
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
 
-from engine.client.connection import OnPublished, TopicIds
+from engine.client.connection import OnPublished, Ownership, TopicIds
 from engine.client.errors import UnreachableError, faults_made_public
 from engine.client.lone import LonePublisher
 from engine.client.publisher import Publisher
+from engine.client.replaying import KafkaReplayer
 from engine.codec.topics import replies_partition, topics_of
 from engine.errors import ConfigurationError
 from engine.kafka.errors import fault_of
+from engine.kafka.membership import partition_owners
 from engine.kafka.offsets import list_offsets
 from engine.kafka.reader import BATCH_RECORDS, message_is_good, read_range, reading_consumer, record_of
 from engine.kafka.settings import KafkaSettings, check_properties, open_admin
 from engine.kafka.topics import topic_ids, unreachable
 from engine.partition.ports import Headers, Record
+
+VISIBLE_WAIT_S = 30.0
+VISIBLE_LOOK_S = 0.05
 
 
 class KafkaConnection:
@@ -79,6 +85,51 @@ class KafkaConnection:
         for partition in range(self._partitions[self._topics.deadletter]):
             yield from self._read(self._topics.deadletter, partition, 0)
 
+    def open_replayer(self) -> KafkaReplayer:
+        """See the port."""
+        replayer = KafkaReplayer(self._settings, self._topics)
+        try:
+            self._await_visible()
+        except BaseException:
+            replayer.close()
+            raise
+        return replayer
+
+    def _await_visible(self) -> None:
+        """Waits until no open transaction hides what is written of the dead letters by now."""
+        topic, latest = self._topics.deadletter, OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        deadline = time.monotonic() + VISIBLE_WAIT_S
+        written = self._offsets(topic, latest, isolation=IsolationLevel.READ_UNCOMMITTED)
+        while True:
+            visible = self._offsets(topic, latest)
+            if all(visible[number] >= end for number, end in written.items()):
+                return
+            if time.monotonic() > deadline:
+                message = (
+                    f"expected all of {topic} to be committed within {VISIBLE_WAIT_S:.0f} "
+                    "s, but an open transaction hides some of it; try again when it is over"
+                )
+                raise UnreachableError(message)
+            time.sleep(VISIBLE_LOOK_S)
+
+    def ownership(self) -> dict[int, Ownership]:
+        """See the port."""
+        latest, earliest = OffsetSpec.latest(), OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+        inbox, count = self._topics.inbox, self.partitions
+        try:
+            owners = partition_owners(self._admin, self._settings, inbox)
+            timeout_ms, isolation = self._settings.request_timeout_ms, IsolationLevel.READ_UNCOMMITTED
+            starts, ends = (
+                list_offsets(self._admin, inbox, dict.fromkeys(range(count), spec), isolation, timeout_ms)
+                for spec in (earliest, latest)
+            )
+        except KafkaException as problem:
+            raise UnreachableError(str(fault_of(problem, "read who owns what"))) from problem
+        return {
+            number: Ownership(owner=owners.get(number), inbox_start=starts[number], inbox_end=ends[number])
+            for number in range(count)
+        }
+
     def reply_ends(self, requester: str) -> dict[int, int]:
         """See the port."""
         topic = self._topics.replies
@@ -116,11 +167,14 @@ class KafkaConnection:
         return {name: len(topics[name].partitions) for name in names}
 
     def _offsets(
-        self, topic: str, spec: OffsetSpec, partitions: Iterable[int] | None = None
+        self,
+        topic: str,
+        spec: OffsetSpec,
+        partitions: Iterable[int] | None = None,
+        isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
     ) -> dict[int, int]:
-        """By partition. The end is where the first open transaction begins."""
-        wanted = range(self._partitions[topic]) if partitions is None else partitions
-        asked, isolation = dict.fromkeys(wanted, spec), IsolationLevel.READ_COMMITTED
+        """By partition. The committed end is where the first open transaction begins."""
+        asked = dict.fromkeys(range(self._partitions[topic]) if partitions is None else partitions, spec)
         try:
             return list_offsets(self._admin, topic, asked, isolation, self._settings.request_timeout_ms)
         except KafkaException as problem:

@@ -1,54 +1,40 @@
 """Whole reads of committed history, for questions about one instance or about all. They change nothing."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 import msgspec
 
 from engine.client.connection import Connection
 from engine.client.fold import Commits, Fold, instance_key_of
+from engine.client.requests import milliseconds_of
 from engine.client.state import WorkflowState, WorkflowStatus
 from engine.codec.topics import partition_of
 from engine.errors import InvalidCommandError
+from engine.model.state import InstanceState
 from engine.partition.ports import Record
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which instances a list shows."""
+    """Which instances a list shows: those that all given conditions hold for. Times have a zone."""
 
     name: str | None = None
     statuses: frozenset[WorkflowStatus] = frozenset()
     prefix: str = ""
+    parent: str | None = None
+    created_from: datetime | None = None
+    created_before: datetime | None = None
 
-    def accepts(self, state: WorkflowState) -> bool:
+    def accepts(self, state: InstanceState) -> bool:
         """Whether to show it."""
-        if self.name is not None and state.name != self.name:
-            return False
-        return not self.statuses or state.runtime_status in self.statuses
-
-
-class DeadLetterEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A record that was refused, and why.
-
-    Attributes:
-        partition: Of the dead letter.
-        offset: Of the dead letter.
-        refused_at_ms: When it was refused, UTC.
-        reason: One of the reasons of `engine.model.effects.Reason`.
-        detail: The reason in words.
-        source: Where the refused record was: topic, partition and offset.
-        key: Its key, usually the instance id.
-        value: Its bytes, unchanged.
-
-    """
-
-    partition: int
-    offset: int
-    refused_at_ms: int
-    reason: str
-    detail: str
-    source: str
-    key: bytes
-    value: bytes
+        parent = None if state.parent is None else state.parent.instance_id
+        return (
+            self.name in (None, state.workflow)
+            and self.parent in (None, parent)
+            and (not self.statuses or state.status in self.statuses)
+            and (self.created_from is None or state.created_at_ms >= milliseconds_of(self.created_from))
+            and (self.created_before is None or state.created_at_ms < milliseconds_of(self.created_before))
+        )
 
 
 def read_commits(connection: Connection, partition: int, start: int = 0) -> Iterator[Record]:
@@ -73,9 +59,9 @@ def list_instances(connection: Connection, wanted: Filter, *, fetch_payloads: bo
     found: list[WorkflowState] = []
     for partition in range(connection.partitions):
         for fold in _fold_all(connection, partition, wanted.prefix.encode()).values():
-            state = fold.shown(fetch_payloads=fetch_payloads)
-            if state is not None and wanted.accepts(state):
-                found.append(state)
+            shown = fold.shown(fetch_payloads=fetch_payloads)
+            if shown is not None and fold.state is not None and wanted.accepts(fold.state):
+                found.append(shown)
     found.sort(key=lambda state: (state.created_at, state.instance_id), reverse=True)
     return found
 
@@ -95,13 +81,6 @@ def filter_of(
     )
 
 
-def read_dead_letters(connection: Connection) -> Iterator[DeadLetterEntry]:
-    """All dead letters that are still kept, partition by partition, the oldest first."""
-    for batch in connection.read_dead_letters():
-        for record in batch:
-            yield _dead_letter_of(record)
-
-
 def _fold_all(connection: Connection, partition: int, prefix: bytes) -> dict[bytes, Fold]:
     folds: dict[bytes, Fold] = {}
     for record in read_commits(connection, partition):
@@ -113,19 +92,3 @@ def _fold_all(connection: Connection, partition: int, prefix: bytes) -> dict[byt
             fold = folds[key] = Fold(key.decode())
         fold.add(record)
     return folds
-
-
-def _dead_letter_of(record: Record) -> DeadLetterEntry:
-    headers = {name: value.decode("utf-8", "replace") for name, value in record.headers}
-    place = (headers.get(name, "?") for name in ("source.topic", "source.partition", "source.offset"))
-    at = headers.get("refused_at_ms", "")
-    return DeadLetterEntry(
-        partition=record.partition,
-        offset=record.offset,
-        refused_at_ms=int(at) if at.isdigit() else record.timestamp_ms,
-        reason=headers.get("reason", "unknown"),
-        detail=headers.get("detail", ""),
-        source="/".join(place),
-        key=record.key,
-        value=record.value or b"",
-    )

@@ -45,7 +45,7 @@ def start(
             instance_id=secrets.token_hex(16) if instance_id is None else instance_id,
             workflow=name_of(workflow),
             input=encode_value(payload, "the workflow's input"),
-            start_at_ms=None if start_at is None else _milliseconds_of(start_at),
+            start_at_ms=None if start_at is None else milliseconds_of(start_at),
         )
     )
 
@@ -77,6 +77,11 @@ def purge(instance_id: str, *, recursive: bool, force: bool) -> Request:
     return _checked(PurgeInstance(instance_id=instance_id, recursive=recursive, force=force))
 
 
+def of_command(command: PublicCommand) -> Request:
+    """A command as it was given."""
+    return _checked(command)
+
+
 def check_timeout(timeout_in_seconds: float) -> float:
     """Raises InvalidCommandError for what no wait can last."""
     # NaN fails this comparison too.
@@ -91,7 +96,8 @@ def _checked(command: PublicCommand) -> Request:
     return Request(command.instance_id, command.instance_id.encode(), encode_command(command))
 
 
-def _milliseconds_of(at: datetime | timedelta) -> int:
+def milliseconds_of(at: datetime | timedelta) -> int:
+    """A time, UTC where it has no zone, or a time from now, as the engine has it."""
     if isinstance(at, timedelta):
         at = datetime.now(UTC) + at
     if at.tzinfo is None:

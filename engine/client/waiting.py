@@ -40,19 +40,21 @@ class Wait(msgspec.Struct, frozen=True, gc=False):
                 continue
             waited = time.monotonic() - began
             if waited >= self.timeout_s:
-                raise TimeoutError(self._message(state))
+                raise TimeoutError(too_late(self.instance_id, self.what, self.timeout_s, state))
             if mirror.is_unknown and waited >= LOOK_BACK_S:
                 yield None
                 continue
             until = min(self.timeout_s, LOOK_BACK_S) if mirror.is_unknown else self.timeout_s
             yield until - waited
 
-    def _message(self, state: WorkflowState | None) -> str:
-        expected = f"expected workflow {self.instance_id!r} to have {self.what} within {self.timeout_s:g} s"
-        if state is None:
-            why = "is a worker of the app running, and is its start not in 'engine deadletter list'?"
-            return f"{expected}, but there is no such instance yet; {why}"
-        return f"{expected}, but it is {state.runtime_status.value}"
+
+def too_late(instance_id: str, what: str, timeout_s: float, state: WorkflowState | None) -> str:
+    """What is said when the time of a wait is over."""
+    expected = f"expected workflow {instance_id!r} to have {what} within {timeout_s:g} s"
+    if state is None:
+        why = "is a worker of the app running, and is its start not in 'engine deadletter list'?"
+        return f"{expected}, but there is no such instance yet; {why}"
+    return f"{expected}, but it is {state.runtime_status.value}"
 
 
 def for_start(instance_id: str, timeout_s: float, *, fetch_payloads: bool) -> Wait:

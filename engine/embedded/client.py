@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -53,10 +53,33 @@ class EmbeddedClientLog:
             self._owner.writer.put(PublishRequest(key, value, headers, published))
             return published.result().offset
         with self._lock, db.as_faults(), self._database.transaction():
-            offset = self._database.end_offset(db.COMMANDS, 0)
-            row = (db.place_of(0, offset), self._now_ms(), key, value, db.headers_to_bytes(headers))
-            self._database.insert(db.COMMANDS, [row])
-            return offset
+            return self._insert_command(key, value, headers)
+
+    def replay(self, letters: Sequence[tuple[int, bytes, bytes]]) -> int:
+        """Publishes dead letters, (offset, key, value), once more and marks them, but for those marked.
+
+        Returns how many it published. Raises LogUnavailableFault.
+        """
+        # As another process would, also beside the owner: its writer asks where the commands end.
+        with self._lock, db.as_faults(), self._database.transaction():
+            marked = self._database.noted(db.REPLAYED)
+            new = [letter for letter in letters if letter[0] not in marked]
+            for offset, key, value in new:
+                self._insert_command(key, value, ())
+                self._database.set_progress(db.REPLAYED, offset, 0)
+            return len(new)
+
+    def replayed(self) -> list[int]:
+        """The offsets of the dead letters that were replayed."""
+        with self._lock, db.as_faults():
+            return sorted(self._database.noted(db.REPLAYED))
+
+    def _insert_command(self, key: bytes, value: bytes, headers: Headers) -> int:
+        """Inside a transaction."""
+        offset = self._database.end_offset(db.COMMANDS, 0)
+        row = (db.place_of(0, offset), self._now_ms(), key, value, db.headers_to_bytes(headers))
+        self._database.insert(db.COMMANDS, [row])
+        return offset
 
     def read_topic(self, topic: str, partition: int, start: int, limit: int) -> list[Record]:
         """Up to `limit` records from offset `start`, fewer where they are large; [] at the end."""

@@ -31,6 +31,8 @@ INBOX = "inbox"
 HISTORY = "history"
 DEADLETTER = "deadletter"
 REPLIES = "replies"
+# Under this name the dead letters that were replayed are noted, by their offset.
+REPLAYED = "replayed dead letters"
 TOPICS = (COMMANDS, INBOX, HISTORY, DEADLETTER, REPLIES)
 
 # A row at a time would give the GIL away at every row, and a busy neighbour thread returns it only after its
@@ -227,6 +229,10 @@ class Database:
     def set_progress(self, name: str, partition: int, offset: int) -> None:
         """Notes an offset under a name."""
         self.run("INSERT OR REPLACE INTO progress VALUES (?, ?, ?)", (name, partition, offset))
+
+    def noted(self, name: str) -> set[int]:
+        """All that was noted under the name: by partition, or by offset where that is what is noted."""
+        return {number for (number,) in self.run("SELECT partition FROM progress WHERE name = ?", (name,))}
 
     def epochs(self) -> dict[int, int]:
         """The last claim of each partition that was ever claimed."""

@@ -45,6 +45,23 @@ class OwnerLock:
             os.close(descriptor)
 
 
+def holder_of(directory: Path) -> int | None:
+    """The process that owns the directory, None where none does. To be shown: to own it, take the lock."""
+    try:
+        # To try the lock would keep an owner out that begins at that moment.
+        holder = int((directory / LOCK_FILE).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    try:
+        os.kill(holder, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        # It is somebody else's, and lives.
+        pass
+    return holder
+
+
 def _forget_in_child() -> None:
     # A forked child shares the lock: an orphan of a killed owner would keep its successor out.
     for lock in list(_held):

@@ -20,7 +20,7 @@ from engine.kafka import reader
 from engine.kafka.appender import KafkaAppender, ResultAppender
 from engine.kafka.commits import MESSAGE_BYTES_MAX, CommitTopics, Transactions
 from engine.kafka.errors import fault_of
-from engine.kafka.membership import Membership
+from engine.kafka.membership import Membership, owners_group
 from engine.kafka.offsets import list_offsets
 from engine.kafka.settings import KafkaSettings, open_admin
 from engine.kafka.topics import TopicAdmin
@@ -58,7 +58,7 @@ class KafkaLog:
         self._commit_topics = CommitTopics(
             self._topics.history, self._topics.deadletter, replies, admin.partitions_of(replies)
         )
-        group = f"{settings.namespace}.{settings.app}.owners"
+        group = owners_group(settings)
         self._membership = Membership(settings, self._topics.inbox, group)
         self._consumer = reader.reading_consumer(settings, f"{group}.inbox", committed=False)
         # Who leads is known before the first claim: else its partition would wait a second to be told.

@@ -10,6 +10,7 @@ import time
 from collections import deque
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from engine.errors import FencedFault
 from engine.kafka.errors import is_final
@@ -54,6 +55,24 @@ def _close(consumer: Consumer) -> None:
         consumer.close()
     except KafkaException as problem:
         log.debug("a consumer was not closed: %s", problem)
+
+
+def owners_group(settings: KafkaSettings) -> str:
+    """The group that divides the partitions among the workers of an app."""
+    return f"{settings.namespace}.{settings.app}.owners"
+
+
+def partition_owners(admin: AdminClient, settings: KafkaSettings, topic: str) -> dict[int, str]:
+    """By partition of the inbox, which member of the group has it, and where. Raises KafkaException."""
+    group = owners_group(settings)
+    timeout = settings.request_timeout_ms / 1000
+    members = admin.describe_consumer_groups([group], request_timeout=timeout)[group].result().members
+    return {
+        place.partition: f"{member.group_instance_id or member.client_id} ({member.host.lstrip('/')})"
+        for member in members
+        for place in member.assignment.topic_partitions
+        if place.topic == topic
+    }
 
 
 class Membership:
