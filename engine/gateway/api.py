@@ -9,15 +9,17 @@ from msgspec import Meta
 
 from engine.client import requests
 from engine.client.requests import Request
+from engine.codec.avro import decode_public_command
 from engine.gateway import waits
-from engine.gateway.answers import Accepted, Answer, Refused
-from engine.gateway.forms import known_id, not_found
+from engine.gateway.answers import Accepted, Answer, Refused, is_missing
+from engine.gateway.forms import known_id, not_found, outcome_of
 from engine.gateway.http import (
     LAG,
     Body,
     Call,
     ErrorBody,
     Parameter,
+    Problem,
     Reply,
     Response,
     Route,
@@ -36,7 +38,9 @@ from engine.gateway.shapes import (
     Detail,
     History,
     Instances,
+    Outcome,
     Time,
+    Told,
     Waited,
     detail_of,
     event_shape_of,
@@ -44,12 +48,14 @@ from engine.gateway.shapes import (
     summary_of,
 )
 from engine.gateway.streams import EVENT_STREAM, Streams, parse_event_id
+from engine.model.events import EVENTS
 from engine.model.state import FINISHED_STATUSES, Status
 from engine.projection import Instance, InstanceRow, Order
 from engine.projection.reader import PAGE_ROWS_MAX
 
 WAIT_S_MAX = 300.0
 BULK_AT_ONCE = 64
+_EVENT_TYPES = frozenset(event.__name__ for event in EVENTS)
 HISTORY_EVENTS_MAX = 10_000
 
 Rows = Annotated[int, Meta(ge=1, le=PAGE_ROWS_MAX)]
@@ -87,6 +93,9 @@ _BEHIND = Parameter(name="after", prose="Only those behind this number.", kind=N
 _EVENTS = Parameter(name="limit", prose="How many at most.", kind=Events, default=1_000)
 _SECONDS = Parameter(name="timeout_seconds", prose="How long to wait.", kind=Seconds, default=30.0)
 _UNTIL = Parameter(name="until", prose="What to wait for.", kind=waits.Until, default=waits.Until.COMPLETED)
+_TYPES = Parameter(
+    name="type", prose="Only those of this type, or of one of these.", kind=list[str], is_many=True
+)
 _LAST_EVENT = Parameter(
     name="last-event-id", where="header", prose="Goes on behind this event, as browsers do by themselves."
 )
@@ -102,6 +111,36 @@ class Api:
     def routes(self) -> list[Route]:
         """All of them."""
         return routes_of(self, prefix="/api/v1", tag="Beyond Dapr")
+
+    # --- commands ---
+
+    @operation(
+        "POST",
+        "/commands",
+        Response(status=200, prose="It was accepted.", kind=Told),
+        Response(status=202, prose="It is on record, and undecided as yet.", kind=Told),
+        _INVALID,
+        _MISSING,
+        Response(status=409, prose="It was refused; or its key was cut off.", kind=ErrorBody),
+        Response(status=413, prose="It is too large.", kind=ErrorBody),
+        _LATER,
+        body=Body(prose="The command, as it may stand in the topic: JSON or Avro.", is_required=True),
+        is_command=True,
+    )
+    async def send_command(self, call: Call) -> Reply:
+        """Send any command that `commands` takes, and say what became of it."""
+        content_type = call.headers.get("content-type")
+        request = requests.of_command(decode_public_command(call.body, content_type))
+        answer = await self._service.send(request)
+        if isinstance(answer, Refused):
+            if is_missing(answer):
+                raise not_found(request.instance_id)
+            message = f"{answer.reason}: {answer.detail}" if answer.detail else answer.reason
+            raise Problem(409, "ERR_COMMAND_REFUSED", message, is_decided=True)
+        if isinstance(answer, Accepted):
+            return Reply(status=200, body=Told(instance_id=request.instance_id, outcome=Outcome.ACCEPTED))
+        told = Told(instance_id=request.instance_id, outcome=Outcome.UNDECIDED)
+        return Reply(status=202, body=told, headers=outcome_of(answer))
 
     # --- questions ---
 
@@ -215,10 +254,15 @@ class Api:
         after = parse_event_id(call["last-event-id"])
         return self._streams.reply(_told_of_one(self._service, known_id(call), after))
 
-    @operation("GET", "/events", _STREAM, _LATER)
+    @operation("GET", "/events", _STREAM, _INVALID, _LATER, parameters=(_TYPES,))
     async def stream_all(self, call: Call) -> Reply:
         """Every event of every instance, from now on (server-sent events)."""
-        return self._streams.reply(waits.all_events(self._service))
+        types = frozenset(call["type"] or ())
+        unknown = sorted(types - _EVENT_TYPES)
+        if unknown:
+            message = f"expected types of events such as InstanceStarted, but got {', '.join(unknown)!r:.100}"
+            raise Problem(400, "ERR_INVALID_REQUEST", message)
+        return self._streams.reply(waits.all_events(self._service, types))
 
     # --- many at once ---
 
@@ -246,7 +290,7 @@ class Api:
         bulk = call.decode(Bulk)
         wanted = filter_of(bulk.filter)
         found = await self._service.read(
-            lambda reader: list(islice(filter(is_meant, reader.pages(wanted)), bulk.limit + 1))
+            lambda reader: list(islice(filter(is_meant, reader.pages(wanted, bulk.after)), bulk.limit + 1))
         )
         meant = [row.instance_id for row in found[: bulk.limit]]
         answers: list[Answer] = []

@@ -21,6 +21,7 @@ from engine.gateway.dapr import DaprApi
 from engine.gateway.guard import Policy
 from engine.gateway.http import Route
 from engine.gateway.idempotency import Keys
+from engine.gateway.operators import OperatorApi
 from engine.gateway.service import COMMAND_WAIT_S, Service
 from engine.gateway.sidecar import SidecarApi
 from engine.gateway.streams import Streams
@@ -148,6 +149,7 @@ def all_routes(
             *DaprApi(service, settings.app_id).routes(),
             *SidecarApi(service, settings.app_id, settings.workers, on_shutdown).routes(),
             *Api(service, streams).routes(),
+            *OperatorApi(service).routes(),
         ]
     )
 

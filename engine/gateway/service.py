@@ -107,6 +107,10 @@ class Service:
         await self._is_fresh(self._told)
         return await self._in_thread(lambda: self._ask(ask))
 
+    async def ask_log(self, ask: Callable[[Connection], T]) -> T:
+        """What the log itself says. It may take long, and holds up no other question."""
+        return await asyncio.to_thread(ask, self._connection)
+
     async def _read_one(
         self, instance_id: str, ask: Callable[[Reader], T], late: Callable[[], T], position: int = 0
     ) -> T:

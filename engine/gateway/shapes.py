@@ -1,11 +1,14 @@
 """What the API beyond Dapr's takes and gives, as values. The OpenAPI describes these very types."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
+from engine.client.deadletters import DeadLetterEntry, LetterFilter, parse_place
+from engine.client.partitions import PartitionStatus
 from engine.client.state import WorkflowHistoryEvent, failure_to_json, plain, text_of
 from engine.gateway.forms import rfc3339
 from engine.model.failure import Payload
@@ -13,7 +16,15 @@ from engine.model.state import Status
 from engine.projection import Filter, Instance, InstanceRow
 
 BULK_MAX = 10_000
+REPLAY_MAX = 1_000
 Time = Annotated[datetime, Meta(tz=True)]
+
+
+class Outcome(StrEnum):
+    """What became of a command that was not refused."""
+
+    ACCEPTED = "accepted"
+    UNDECIDED = "undecided"
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,15 +130,19 @@ class BulkFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bulk(msgspec.Struct, frozen=True, kw_only=True):
-    """What to do to many. Nothing is done unless `dry_run` is said to be false."""
+    """What to do to many, by id. Nothing is done unless `dry_run` is said to be false.
+
+    With the last id of an answer as `after` it goes on behind it.
+    """
 
     filter: BulkFilter
     dry_run: bool = True
     limit: Annotated[int, Meta(ge=1, le=BULK_MAX)] = 1_000
+    after: str = ""
 
 
 class BulkDone(msgspec.Struct, frozen=True, kw_only=True):
-    """What it came to. `more` says that the limit left some out: then ask again."""
+    """What it came to. `more` says that the limit left some out: then ask again, `after` the last id."""
 
     dry_run: bool
     matched: int
@@ -136,6 +151,77 @@ class BulkDone(msgspec.Struct, frozen=True, kw_only=True):
     undecided: int
     more: bool
     instance_ids: list[str]
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A record that was refused, and why. Bytes that are no UTF-8 are in the field `_hex`."""
+
+    place: str
+    refused_at: str
+    source: str
+    reason: str
+    detail: str
+    is_replayed: bool
+    key: str | None
+    key_hex: str | None
+    value: str | None
+    value_hex: str | None
+    value_bytes: int
+
+
+class DeadLetters(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest dead letters of those meant, with the beginnings of their values. `total` counts all."""
+
+    dead_letters: list[DeadLetter]
+    total: int
+
+
+class LetterConditions(msgspec.Struct, frozen=True, kw_only=True):
+    """Which dead letters are meant: those that all given conditions hold for. An empty one means all.
+
+    `places` names them one by one, as `partition/offset`.
+    """
+
+    reason: str | None = None
+    prefix: str = ""
+    places: Annotated[list[str], Meta(max_length=REPLAY_MAX)] = []
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
+    """Which dead letters to publish once more. Nothing is done unless `dry_run` is said to be false.
+
+    With the last place of an answer as `after` it goes on behind it.
+    """
+
+    filter: LetterConditions
+    dry_run: bool = True
+    limit: Annotated[int, Meta(ge=1, le=REPLAY_MAX)] = 100
+    after: str | None = None
+
+
+class Replayed(msgspec.Struct, frozen=True, kw_only=True):
+    """What it came to: which are meant and were not replayed before, and how many were now.
+
+    `more` says that the limit left some out: then ask again, `after` the last place.
+    """
+
+    dry_run: bool
+    places: list[str]
+    replayed: int
+    more: bool
+
+
+class Partitions(msgspec.Struct, frozen=True):
+    """All partitions of the app."""
+
+    partitions: list[PartitionStatus]
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """A command was accepted; or it is on record, and undecided as yet."""
+
+    instance_id: str
+    outcome: Outcome
 
 
 # --- from the engine's values ---
@@ -171,6 +257,18 @@ def filter_of(given: BulkFilter) -> Filter:
         created_before_ms=_milliseconds_of(given.created_before),
         prefix=given.prefix,
         parent=given.parent,
+    )
+
+
+def dead_letter_of(letter: DeadLetterEntry, value_bytes_max: int | None = None) -> DeadLetter:
+    """A dead letter, with only the beginning of its value where it is one of many."""
+    return DeadLetter(**letter.to_json(value_bytes_max))
+
+
+def letter_filter_of(given: LetterConditions) -> LetterFilter:
+    """A filter of dead letters. Raises InvalidCommandError for what is no place."""
+    return LetterFilter(
+        reason=given.reason, prefix=given.prefix, places=frozenset(map(parse_place, given.places))
     )
 
 

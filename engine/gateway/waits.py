@@ -1,14 +1,14 @@
 """Waits and streams: woken by the feed of history, never by the read model, which says what was before."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from enum import StrEnum
 from typing import Self
 
 import msgspec
 
 from engine.client.errors import UnreachableError
-from engine.codec.avro import UndecodableError, decode_event
+from engine.codec.avro import UndecodableError, decode_event, kind_of
 from engine.gateway.service import Service
 from engine.model.events import Recorded
 from engine.model.state import FINISHED_STATUSES, Status
@@ -71,16 +71,21 @@ async def events(
             found = await following.next()
 
 
-async def all_events(service: Service) -> AsyncIterator[Happened]:
-    """Every event of every instance, from now on."""
+async def all_events(service: Service, types: Collection[str] | None = None) -> AsyncIterator[Happened]:
+    """Every event of every instance, or those of some types, from now on."""
     woken = asyncio.Event()
     watch = service.feed.watch(None, _from_any_thread(woken))
     try:
         while not watch.is_cut:
             await woken.wait()
             woken.clear()
-            for happened in filter(None, map(_happened, watch.take())):
-                yield happened
+            for record in watch.take():
+                # Most are passed over, and not even decoded.
+                if types and kind_of(record.value or b"") not in types:
+                    continue
+                happened = _happened(record)
+                if happened is not None:
+                    yield happened
     finally:
         service.feed.leave(None, watch)
 

@@ -6,7 +6,7 @@ any time; nothing here is ever asked by an owner.
 
 from engine.projection.projection import Progress, Projection
 from engine.projection.reach import Reach
-from engine.projection.reader import Order, Reader
+from engine.projection.reader import Order, Reader, decode_mark, encode_mark
 from engine.projection.run import Run
 from engine.projection.views import Count, Filter, Instance, InstanceRow, Page
 
@@ -22,4 +22,6 @@ __all__ = [
     "Reach",
     "Reader",
     "Run",
+    "decode_mark",
+    "encode_mark",
 ]

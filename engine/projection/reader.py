@@ -33,7 +33,9 @@ class Order(StrEnum):
     BY_ID = "id"
 
 
-class _After(msgspec.Struct, frozen=True, array_like=True):
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """Behind which instance a page goes on."""
+
     created_at_ms: int
     instance_id: str
 
@@ -113,7 +115,7 @@ class Reader:
             raise InvalidCommandError(message)
         conditions, values = _conditions(wanted)
         if after is not None:
-            place = _decode_after(after)
+            place = decode_mark(after)
             conditions.append(_BEHIND[order])
             values |= {"after_ms": place.created_at_ms, "after_id": place.instance_id}
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
@@ -121,17 +123,22 @@ class Reader:
         statement = f"SELECT * FROM instances{where} ORDER BY {_ORDERED[order]} LIMIT :limit"  # noqa: S608
         found = self._connection.execute(statement, values | {"limit": limit + 1}).fetchall()
         rows = tuple(_row_of(each) for each in found[:limit])
-        return Page(rows=rows, next_after=_encode_after(rows[-1]) if len(found) > limit else None)
+        return Page(rows=rows, next_after=_mark_of(rows[-1]) if len(found) > limit else None)
 
-    def pages(self, wanted: Filter) -> Iterator[InstanceRow]:
-        """All instances by id, however many pages that takes."""
-        after: str | None = None
+    def pages(self, wanted: Filter, after_id: str = "") -> Iterator[InstanceRow]:
+        """All instances by id, behind one, however many pages that takes."""
+        after: str | None = encode_mark(0, after_id)
         while True:
             page = self.page(wanted, order=Order.BY_ID, after=after, limit=PAGE_ROWS_MAX)
             yield from page.rows
             after = page.next_after
             if after is None:
                 return
+
+    def live(self) -> dict[int, int]:
+        """How many instances are not over, by partition. Reads all of them."""
+        statement = "SELECT partition, count(*) FROM instances WHERE status NOT IN (?,?,?) GROUP BY partition"
+        return {row[0]: row[1] for row in self._rows(statement, tuple(_ENDED))}
 
     def counts(self) -> list[Count]:
         """How many instances there are, by workflow and status."""
@@ -176,16 +183,18 @@ def _conditions(wanted: Filter) -> tuple[list[str], dict[str, object]]:
     return conditions, values
 
 
-def _encode_after(row: InstanceRow) -> str:
-    data = msgspec.json.encode(_After(row.created_at_ms, row.instance_id))
+def encode_mark(created_at_ms: int, instance_id: str) -> str:
+    """The mark of the page that goes on behind an instance."""
+    data = msgspec.json.encode(Mark(created_at_ms, instance_id))
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
-def _decode_after(text: str) -> _After:
+def decode_mark(text: str) -> Mark:
+    """What `encode_mark` has said. Raises InvalidCommandError."""
     try:
         # A text that was made elsewhere may be anything.
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        place = msgspec.json.decode(data, type=_After)
+        place = msgspec.json.decode(data, type=Mark)
         place.instance_id.encode()
     except (binascii.Error, ValueError, msgspec.MsgspecError):
         message = f"expected the mark of a page as an answer said it, but got {text!r:.100}"
@@ -197,6 +206,10 @@ def _decode_after(text: str) -> _After:
 
 
 # --- rows to values ---
+
+
+def _mark_of(row: InstanceRow) -> str:
+    return encode_mark(row.created_at_ms, row.instance_id)
 
 
 def _row_of(row: sqlite3.Row) -> InstanceRow:
