@@ -9,6 +9,7 @@ import click
 
 from engine.cli.ending import serve_and_end
 from engine.cli.logs import configure_logging
+from engine.cli.opening import announcing
 from engine.cli.serving import port_option, serving, settings_of
 from engine.cli.settings import settings_options
 from engine.client.embedded import EmbeddedConnection
@@ -49,7 +50,7 @@ RETENTION = [setting.name for setting in declared() if setting.name.startswith("
 @click.option(
     "--http/--no-http", "is_served", default=True, show_default=True, help="Serve Dapr's HTTP API too."
 )
-@port_option(" Where it isn't given and taken already, HTTP is not served.")
+@port_option(" Where it isn't given and taken already, any that is free is served on.")
 @click.option(
     "--metrics-port",
     type=click.IntRange(0, 65_535),
@@ -114,16 +115,16 @@ def _run(application: str, directory: Path, settings: Settings, port: int | None
 
 @contextmanager
 def _http(log: EmbeddedLog, app: str, port: int | None, stop: StopRequest) -> Iterator[None]:
-    """HTTP beside the worker: on the port that was asked for, or on the usual one, where nobody has that."""
+    """HTTP beside the worker: on the port that was asked for; else on the usual one, or any that is free."""
     if port == NO_PORT:
         yield
         return
     if port is None and is_taken(HOST, PORT):
-        click.echo(f"port {PORT} is taken: HTTP is not served; --http-port names another", err=True)
-        yield
-        return
+        click.echo(f"port {PORT} is taken: HTTP is served on another; --http-port names one", err=True)
+        port = 0
     connection = EmbeddedConnection(log.directory, owner=log)
     settings = settings_of(app, log.directory / "gateway", HOST, port, workers=1)
     with closing(connection), serving(connection, settings, stop) as gateway:
         click.echo(f"serving {gateway.url}")
-        yield
+        with announcing(log.directory, gateway.url):
+            yield

@@ -1,19 +1,17 @@
 """`engine gateway`: serves an app over HTTP, beside its workers or far from them. It owns no partition."""
 
 import logging
-import sys
 import threading
-import time
 from contextlib import closing
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from engine.cli.ending import serve_and_end
 from engine.cli.logs import configure_logging
-from engine.cli.options import LogOptions, log_options
+from engine.cli.opening import LogOptions
+from engine.cli.options import log_options
+from engine.cli.progress import meter
 from engine.cli.serving import host_option, port_option, serving, settings_of
 from engine.client.errors import UnreachableError
 from engine.gateway.server import GatewaySettings
@@ -24,7 +22,6 @@ from engine.settings import LOG_FORMATS, LOG_LEVELS
 logger = logging.getLogger(__name__)
 
 LOOK_S = 0.1
-TELL_EVERY_S = 5.0
 STATE_DIRECTORY = Path(".engine/gateway")
 EMBEDDED_APP = "dev"
 
@@ -72,25 +69,7 @@ def show_progress(projection: Projection, asked: threading.Event) -> None:
     """Returns when the read model has caught up, or when it was asked to stop."""
     if not projection.progress.is_rebuild:
         return
-    if sys.stderr.isatty():
-        _show_bar(projection, asked)
-    else:
-        _log_progress(projection, asked)
-
-
-def _show_bar(projection: Projection, asked: threading.Event) -> None:
-    columns = (TextColumn("reading history"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=projection.progress.end)
+    with meter("reading history", logger.info) as show:
         while not projection.progress.is_done and not asked.wait(LOOK_S):
             progress = projection.progress
-            bar.update(task, completed=progress.offset, total=progress.end)
-
-
-def _log_progress(projection: Projection, asked: threading.Event) -> None:
-    told_at = time.monotonic()
-    while not projection.progress.is_done and not asked.wait(LOOK_S):
-        if time.monotonic() - told_at >= TELL_EVERY_S:
-            told_at = time.monotonic()
-            progress = projection.progress
-            logger.info("reading history: %d of %d offsets", progress.offset, progress.end)
+            show(progress.offset, progress.end)

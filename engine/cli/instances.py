@@ -1,19 +1,24 @@
-"""The commands about instances. They only call the client and show what it says."""
+"""The commands about instances. They only ask the app and show what it says."""
 
-from datetime import datetime
 from typing import Any
 
 import click
 
-from engine.cli.options import JSON, TIME, LogOptions, example, format_option, log_options, timeout_option
-from engine.cli.show import printable, show_history, show_json, show_state, show_states
-from engine.client import WorkflowState, WorkflowStatus
+from engine.cli.access import Outcome, Sent, Start
+from engine.cli.live import follow_instance, watch_instances
+from engine.cli.opening import AppOptions
+from engine.cli.options import JSON, TIME, app_options, example, filter_options, format_option, timeout_option
+from engine.cli.show import printable, show, show_history, show_state, show_states
+from engine.client import WorkflowState, WorkflowStatus, requests
 from engine.client.errors import no_instance
+from engine.client.reading import Filter
+from engine.client.requests import Request
+from engine.gateway.waits import Until
 from engine.model.failure import Payload
 
 REFUSED_EXIT = 1
 SHOWN_MAX = 100
-_STATUSES = tuple(status.value for status in WorkflowStatus if status is not WorkflowStatus.CONTINUED_AS_NEW)
+UNDECIDED = "no worker has taken it yet: it is on record, and is decided when one runs"
 
 
 @click.command(
@@ -27,26 +32,29 @@ _STATUSES = tuple(status.value for status in WorkflowStatus if status is not Wor
 @click.option("--wait", "waits", is_flag=True, help="Wait for the outcome, and show it.")
 @timeout_option("How long --wait waits.")
 @format_option
-@log_options
-def start(log: LogOptions, workflow: str, payload: Payload | None, form: str, **values: Any) -> None:
+@app_options
+def start(app: AppOptions, workflow: str, payload: Payload | None, form: str, **values: Any) -> None:
     """Start a run of WORKFLOW and print its instance id.
 
-    The id is printed once the command is durable. An instance that is still active refuses a second
-    start: `engine deadletter list` says so.
+    An instance that is still active refuses a second start: then this ends with 1. With --via kafka or dir
+    the id is printed once the command is durable, and `engine deadletter list` says of a refusal.
     """
-    instance_id: str | None = values["instance_id"]
-    start_at: datetime | None = values["start_at"]
-    with log.open_client() as client:
-        started = client.schedule_new_workflow(
-            workflow, input=payload, instance_id=instance_id, start_at=start_at
-        )
+    asked = Start(
+        workflow=workflow, payload=payload, instance_id=values["instance_id"], start_at=values["start_at"]
+    )
+    with app.open() as access:
+        sent = access.start(asked)
         if form == "table":
-            click.echo(printable(started))
+            click.echo(printable(sent.instance_id))
         elif not values["waits"]:
-            show_json({"instance_id": started})
+            _show_sent("start", sent, form)
+        _warn(sent)
         if values["waits"]:
-            state = client.wait_for_workflow_completion(started, timeout_in_seconds=values["timeout"])
-            _show_outcome(state, form)
+            if sent.outcome is Outcome.UNDECIDED:
+                raise TimeoutError(
+                    f"expected a worker to take the start of {sent.instance_id!r}, but none did"
+                )
+            _show_outcome(access.wait(sent.instance_id, Until.COMPLETED, values["timeout"]), form)
 
 
 @click.command(
@@ -58,15 +66,10 @@ def start(log: LogOptions, workflow: str, payload: Payload | None, form: str, **
 @click.argument("event")
 @click.option("--data", type=JSON, help="What the event carries: JSON, @file or - for stdin.")
 @format_option
-@log_options
-def raise_(log: LogOptions, instance_id: str, event: str, data: Payload | None, form: str) -> None:
-    """Bring the external event EVENT to INSTANCE. It waits there until the workflow asks for it.
-
-    A refusal, such as for an instance that does not exist, is found by `engine deadletter list`.
-    """
-    with log.open_client() as client:
-        client.raise_workflow_event(instance_id, event, data=data)
-    _show_sent("raise", instance_id, form)
+@app_options
+def raise_(app: AppOptions, instance_id: str, event: str, data: Payload | None, form: str) -> None:
+    """Bring the external event EVENT to INSTANCE. It waits there until the workflow asks for it."""
+    _send(app, "raise", requests.raise_event(instance_id, event, data), form)
 
 
 @click.command(
@@ -77,15 +80,10 @@ def raise_(log: LogOptions, instance_id: str, event: str, data: Payload | None, 
 @click.option("--output", type=JSON, help="The output it ends with: JSON, @file or - for stdin.")
 @click.option("--recursive/--no-recursive", default=True, show_default=True, help="Its children too.")
 @format_option
-@log_options
-def terminate(log: LogOptions, instance_id: str, output: Payload | None, form: str, **values: Any) -> None:
-    """End INSTANCE where it stands. What its activities do at the moment is not undone.
-
-    A refusal, such as for an instance that does not exist, is found by `engine deadletter list`.
-    """
-    with log.open_client() as client:
-        client.terminate_workflow(instance_id, output=output, recursive=values["recursive"])
-    _show_sent("terminate", instance_id, form)
+@app_options
+def terminate(app: AppOptions, instance_id: str, output: Payload | None, form: str, **values: Any) -> None:
+    """End INSTANCE where it stands. What its activities do at the moment is not undone."""
+    _send(app, "terminate", requests.terminate(instance_id, output, recursive=values["recursive"]), form)
 
 
 @click.command(
@@ -95,30 +93,20 @@ def terminate(log: LogOptions, instance_id: str, output: Payload | None, form: s
 @click.argument("instance_id", metavar="INSTANCE")
 @click.option("--reason", help="Why; recorded in history.")
 @format_option
-@log_options
-def suspend(log: LogOptions, instance_id: str, reason: str | None, form: str) -> None:
-    """Run none of INSTANCE's workflow code until it is resumed. What arrives meanwhile is recorded.
-
-    A refusal, such as for an instance that does not exist, is found by `engine deadletter list`.
-    """
-    with log.open_client() as client:
-        client.pause_workflow(instance_id, reason=reason)
-    _show_sent("suspend", instance_id, form)
+@app_options
+def suspend(app: AppOptions, instance_id: str, reason: str | None, form: str) -> None:
+    """Run none of INSTANCE's workflow code until it is resumed. What arrives meanwhile is recorded."""
+    _send(app, "suspend", requests.suspend(instance_id, reason), form)
 
 
 @click.command(short_help="Let a suspended instance go on.", epilog=example("engine resume order-7"))
 @click.argument("instance_id", metavar="INSTANCE")
 @click.option("--reason", help="Why; recorded in history.")
 @format_option
-@log_options
-def resume(log: LogOptions, instance_id: str, reason: str | None, form: str) -> None:
-    """Let the suspended INSTANCE go on with what arrived meanwhile.
-
-    A refusal, such as for an instance that does not exist, is found by `engine deadletter list`.
-    """
-    with log.open_client() as client:
-        client.resume_workflow(instance_id, reason=reason)
-    _show_sent("resume", instance_id, form)
+@app_options
+def resume(app: AppOptions, instance_id: str, reason: str | None, form: str) -> None:
+    """Let the suspended INSTANCE go on with what arrived meanwhile."""
+    _send(app, "resume", requests.resume(instance_id, reason), form)
 
 
 @click.command(short_help="Remove an instance and its history.", epilog=example("engine purge order-7"))
@@ -126,39 +114,42 @@ def resume(log: LogOptions, instance_id: str, reason: str | None, form: str) -> 
 @click.option("--recursive/--no-recursive", default=True, show_default=True, help="Its children too.")
 @click.option("--force", is_flag=True, help="Even while it runs.")
 @format_option
-@log_options
-def purge(log: LogOptions, instance_id: str, form: str, **values: Any) -> None:
-    """Remove the finished INSTANCE and its history for good.
-
-    A refusal, such as for an instance that does not exist, is found by `engine deadletter list`.
-    """
-    with log.open_client() as client:
-        client.purge_workflow(instance_id, recursive=values["recursive"], force=values["force"])
-    _show_sent("purge", instance_id, form)
+@app_options
+def purge(app: AppOptions, instance_id: str, form: str, **values: Any) -> None:
+    """Remove the finished INSTANCE and its history for good."""
+    request = requests.purge(instance_id, recursive=values["recursive"], force=values["force"])
+    _send(app, "purge", request, form)
 
 
-@click.command(short_help="Show an instance.", epilog=example("engine get order-7 -o json"))
+@click.command(short_help="Show an instance.", epilog=example("engine get order-7 --follow"))
 @click.argument("instance_id", metavar="INSTANCE")
+@click.option("--follow", "follows", is_flag=True, help="Show its events as they come, until it is over.")
 @format_option
-@log_options
-def get(log: LogOptions, instance_id: str, form: str) -> None:
-    """Show INSTANCE as it is committed now. Ends with 3 where there is none."""
-    with log.open_client() as client:
-        state = client.get_workflow_state(instance_id)
-    if state is None:
-        raise no_instance(instance_id)
-    show_state(state, form)
+@app_options
+def get(app: AppOptions, instance_id: str, form: str, *, follows: bool) -> None:
+    """Show INSTANCE as it is committed now. Ends with 3 where there is none.
+
+    With --follow its history is shown as it grows, and it ends as `engine wait` does. JSON then is an object
+    a line.
+    """
+    with app.open() as access:
+        state = access.find(instance_id)
+        if state is None:
+            raise no_instance(instance_id)
+        if not follows:
+            show_state(state, form)
+            return
+        _end_by(follow_instance(access, state, form))
 
 
 @click.command(short_help="Show what happened to an instance.", epilog=example("engine history order-7"))
 @click.argument("instance_id", metavar="INSTANCE")
 @format_option
-@log_options
-def history(log: LogOptions, instance_id: str, form: str) -> None:
+@app_options
+def history(app: AppOptions, instance_id: str, form: str) -> None:
     """Show the recorded history of INSTANCE, event by event. Ends with 3 where there is none."""
-    with log.open_client() as client:
-        events = client.get_workflow_history(instance_id)
-    show_history(events, form)
+    with app.open() as access:
+        show_history(access.history(instance_id), form)
 
 
 @click.command(
@@ -175,34 +166,26 @@ def history(log: LogOptions, instance_id: str, form: str) -> None:
 )
 @timeout_option("How long to wait.")
 @format_option
-@log_options
-def wait(log: LogOptions, instance_id: str, goal: str, timeout: float, form: str) -> None:
+@app_options
+def wait(app: AppOptions, instance_id: str, goal: str, timeout: float, form: str) -> None:
     """Wait until INSTANCE has completed, failed or been terminated, and show it.
 
     Ends with 0 when it completed, 1 when it failed or was terminated, 4 when the time is over.
     """
-    with log.open_client() as client:
+    timeout_s = requests.check_timeout(timeout)
+    with app.open() as access:
         if goal == "start":
-            show_state(client.wait_for_workflow_start(instance_id, timeout_in_seconds=timeout), form)
-            return
-        state = client.wait_for_workflow_completion(instance_id, timeout_in_seconds=timeout)
-    _show_outcome(state, form)
+            show_state(access.wait(instance_id, Until.STARTED, timeout_s), form)
+        else:
+            _show_outcome(access.wait(instance_id, Until.COMPLETED, timeout_s), form)
 
 
 @click.command(
     "list",
     short_help="List instances.",
-    epilog=example("engine list --name order --status RUNNING --status FAILED"),
+    epilog=example("engine list --name order --status RUNNING --status FAILED --since -1h --watch"),
 )
-@click.option("--name", help="Only those of this workflow.")
-@click.option(
-    "--status",
-    "statuses",
-    multiple=True,
-    type=click.Choice(_STATUSES, case_sensitive=False),
-    help="Only those of this status; may be repeated.",
-)
-@click.option("--prefix", default="", help="Only those whose instance id begins like this.")
+@filter_options
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
@@ -210,31 +193,56 @@ def wait(log: LogOptions, instance_id: str, goal: str, timeout: float, form: str
     show_default=True,
     help="Show no more than this, the newest first.",
 )
+@click.option("--after", metavar="MARK", help="Go on behind this: the mark that the page before was told.")
+@click.option("--watch", "watches", is_flag=True, help="Go on showing it as it changes, until Ctrl-C.")
 @format_option
-@log_options
-def list_(log: LogOptions, statuses: tuple[str, ...], form: str, **values: Any) -> None:
-    """List the instances on record, the newest first. Reads all of history."""
-    with log.open_client() as client:
-        found = client.list_workflow_instances(
-            name=values["name"], status=statuses, prefix=values["prefix"], fetch_payloads=form == "json"
-        )
-    limit: int = values["limit"]
-    show_states(found[:limit], form)
-    if len(found) > limit:
-        click.echo(f"{len(found) - limit} more are not shown; see --limit", err=True)
+@app_options
+def list_(app: AppOptions, wanted: Filter, form: str, limit: int, after: str | None, **values: Any) -> None:
+    """List the instances on record, the newest first, without payloads.
+
+    With --watch in a pipe, a line comes for each instance that is new or has changed its status. With --via
+    kafka or dir each list reads all of history.
+    """
+    watches: bool = values["watches"]
+    if watches and after:
+        message = "--watch shows the newest: it can't go on behind --after"
+        raise click.UsageError(message)
+    with app.open() as access:
+        if watches:
+            watch_instances(access, wanted, limit, form)
+            return
+        page = access.instances(wanted, limit, after)
+    show_states(page.states, form)
+    if page.next is not None:
+        click.echo(f"more are not shown; see --limit, or go on with --after {page.next}", err=True)
 
 
 COMMANDS = (start, raise_, terminate, suspend, resume, purge, get, history, wait, list_)
 
 
+def _send(app: AppOptions, command: str, request: Request, form: str) -> None:
+    with app.open() as access:
+        sent = access.send(request)
+    _show_sent(command, sent, form)
+    _warn(sent)
+
+
+def _show_sent(command: str, sent: Sent, form: str) -> None:
+    value = {"instance_id": sent.instance_id, "command": command, "outcome": sent.outcome.value}
+    text = f"{command} {sent.outcome}: {printable(sent.instance_id)}"
+    show(form, value, lambda: click.echo(text))
+
+
+def _warn(sent: Sent) -> None:
+    if sent.outcome is Outcome.UNDECIDED:
+        click.echo(UNDECIDED, err=True)
+
+
 def _show_outcome(state: WorkflowState, form: str) -> None:
     show_state(state, form)
-    if state.runtime_status is not WorkflowStatus.COMPLETED:
+    _end_by(state.runtime_status)
+
+
+def _end_by(status: WorkflowStatus) -> None:
+    if status is not WorkflowStatus.COMPLETED:
         click.get_current_context().exit(REFUSED_EXIT)
-
-
-def _show_sent(command: str, instance_id: str, form: str) -> None:
-    if form == "json":
-        show_json({"instance_id": instance_id, "sent": command})
-    else:
-        click.echo(f"{command} sent to {printable(instance_id)}")

@@ -8,7 +8,7 @@ import click
 from typing_extensions import override
 
 from engine import __version__
-from engine.cli import instances, upkeep
+from engine.cli import bulk, completion, instances, upkeep
 from engine.cli.options import example
 from engine.cli.show import printable
 from engine.client import UnreachableError
@@ -21,11 +21,11 @@ UNREACHABLE_EXIT = 5
 
 EXIT_CODES = {
     0: "done",
-    1: "refused, or for `wait` and `start --wait`: the workflow failed or was terminated",
+    1: "refused; or what was waited for or followed has failed or was terminated",
     2: "the command line was not understood",
     3: "there is no such instance or dead letter",
     4: "the time to wait was over",
-    5: "the log can't be reached, or its configuration is not what it must be",
+    5: "the gateway or the log can't be reached, or the configuration is not what it must be",
 }
 
 # Imported only when asked for: they bring the whole engine with them, and a client should start at once.
@@ -102,13 +102,14 @@ def _epilog() -> str:
 def cli() -> None:
     """Durable workflows on Kafka, or on a directory without one.
 
-    Every option named [env var: …] can be set by that variable. Without --bootstrap-servers all commands
-    but `worker` and `topics`, which require it, speak to the embedded log in --dir, the one that
-    `engine dev` runs on.
+    Commands ask a gateway over HTTP: that of `engine dev` in this directory, else the one at
+    http://127.0.0.1:3500, or where --gateway says. With --via kafka, or --via dir for the log of `engine
+    dev`, they go to the log itself, and need no gateway. Every option named [env var: …] can be set by that
+    variable.
     """
 
 
-for _command in (*instances.COMMANDS, *upkeep.COMMANDS):
+for _command in (*instances.COMMANDS, bulk.bulk, *upkeep.COMMANDS, completion.completion):
     cli.add_command(_command)
 
 

@@ -1,7 +1,6 @@
 """What the commands that serve HTTP share: their options, the token, and a gateway beside other work."""
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from engine.cli.opening import read_token
 from engine.client.connection import Connection
 from engine.gateway.server import HOST, PORT, Gateway, GatewaySettings
 from engine.node.process import StopRequest
@@ -18,8 +18,6 @@ log = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# By the environment only: what is on a command line, everybody on the machine can read.
-TOKEN_VARIABLES = ("ENGINE_API_TOKEN", "DAPR_API_TOKEN")
 PORT_MAX = 65_535
 
 host_option = click.option(
@@ -45,11 +43,6 @@ def port_option(prose: str = "") -> Callable[[F], F]:
     )
 
 
-def token() -> str:
-    """The token that callers must send, "" where none is needed."""
-    return next((os.environ[name] for name in TOKEN_VARIABLES if os.environ.get(name)), "")
-
-
 def settings_of(
     app_id: str, directory: Path, host: str, port: int | None, *, workers: int = 0
 ) -> GatewaySettings:
@@ -59,7 +52,7 @@ def settings_of(
         directory=directory,
         host=host,
         port=PORT if port is None else port,
-        token=token(),
+        token=read_token(),
         workers=workers,
     )
 

@@ -1,24 +1,27 @@
-"""How answers look: tables for people, JSON for programs. Nothing shown can steer a terminal."""
+"""How answers look: tables for people, JSON and YAML for programs. Nothing shown can steer a terminal."""
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
+import yaml
+from msgspec.structs import asdict
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from engine.client import DeadLetterEntry, WorkflowHistoryEvent, WorkflowState
+from engine.client import WorkflowHistoryEvent, WorkflowState
+from engine.client.partitions import PartitionStatus
 from engine.client.state import utc
+from engine.gateway.shapes import DeadLetter
 
 PIPE_WIDTH = 500
 TEXT_SHOWN_MAX = 400
 KEY_SHOWN_MAX = 80
 DETAIL_SHOWN_MAX = 200
-VALUE_BYTES_LISTED = 256
 CUT = "…"
 _SHOWN_UNLESS_ZERO = frozenset({"depth", "saved_events"})
 
@@ -33,10 +36,43 @@ def _escaped(character: str) -> str:
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
-def show_json(value: Any) -> None:
-    """Prints JSON; what a terminal would act on is escaped, as JSON allows."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    click.echo("\n".join(_json_line(line) for line in text.split("\n")))
+def show(form: str, value: Any, for_people: Callable[[], None]) -> None:
+    """Prints a value of terms of JSON, or what `for_people` prints instead."""
+    if form == "json":
+        click.echo(json_text(value, indent=2))
+    elif form == "yaml":
+        click.echo(yaml_text(value), nl=False)
+    else:
+        for_people()
+
+
+def show_one_of_many(form: str, value: Any, line: str) -> None:
+    """Prints one of what comes one by one: a line of JSON, a document of YAML, or a line for people."""
+    if form == "json":
+        click.echo(json_text(value))
+    elif form == "yaml":
+        click.echo(f"---\n{yaml_text(value)}", nl=False)
+    else:
+        click.echo(line)
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON; what a terminal would act on is escaped, as JSON allows."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return "\n".join(_json_line(line) for line in text.split("\n"))
+
+
+def yaml_text(value: Any) -> str:
+    """YAML; where a terminal would act on any of it, all beyond ASCII is escaped."""
+    text = _dumped(value, is_readable=True)
+    if all(each.isprintable() or each == "\n" for each in text):
+        return text
+    return _dumped(value, is_readable=False)
+
+
+def _dumped(value: Any, *, is_readable: bool) -> str:
+    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=is_readable, width=PIPE_WIDTH)
+    return text
 
 
 def _json_line(line: str) -> str:
@@ -46,32 +82,44 @@ def _json_line(line: str) -> str:
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Prints a table as wide as it needs to be in a pipe, and as the terminal is on a terminal."""
+    _print(table_of(columns, rows))
+
+
+def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A table."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
-    _print(table)
+    return table
 
 
-def show_fields(fields: Sequence[tuple[str, object]]) -> None:
-    """Prints names and values, those without a value left out."""
+def fields_of(fields: Sequence[tuple[str, object]]) -> Table:
+    """Names and values, those without a value left out."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column()
     table.add_column(overflow="fold")
     for name, value in fields:
         if value is not None:
             table.add_row(Text(name, style="bold"), Text(_cell(value)))
-    _print(table)
+    return table
 
 
-def _print(table: Table) -> None:
+def console() -> Console:
+    """Where tables go."""
     # A pipe has no width: what is cut into lines there can't be searched.
     width = None if sys.stdout.isatty() else PIPE_WIDTH
-    Console(file=sys.stdout, width=width, highlight=False, emoji=False, markup=False).print(table)
+    return Console(file=sys.stdout, width=width, highlight=False, emoji=False, markup=False)
+
+
+def _print(shown: RenderableType) -> None:
+    console().print(shown)
 
 
 def _cell(value: object) -> str:
+    if value is None:
+        return "-"
     return printable(value if isinstance(value, str) else str(value))
 
 
@@ -80,11 +128,13 @@ def _cell(value: object) -> str:
 
 def show_state(state: WorkflowState, form: str) -> None:
     """An instance."""
-    if form == "json":
-        show_json(state.to_json())
-        return
+    show(form, state.to_json(), lambda: _print(state_fields(state)))
+
+
+def state_fields(state: WorkflowState) -> Table:
+    """An instance, for people."""
     failure = state.failure_details
-    show_fields(
+    return fields_of(
         [
             ("instance", state.instance_id),
             ("run", state.run_id),
@@ -105,31 +155,43 @@ def show_state(state: WorkflowState, form: str) -> None:
 
 def show_states(states: Sequence[WorkflowState], form: str) -> None:
     """Instances, one a line."""
-    if form == "json":
-        show_json([state.to_json() for state in states])
-        return
-    show_table(
-        ("instance", "workflow", "status", "created", "updated"),
-        (
-            (
-                state.instance_id,
-                state.name,
-                state.runtime_status.value,
-                time_text(state.created_at),
-                time_text(state.last_updated_at),
-            )
-            for state in states
-        ),
+    show(form, [state.to_json() for state in states], lambda: _print(states_table(states)))
+
+
+def states_table(states: Iterable[WorkflowState]) -> Table:
+    """Instances, for people."""
+    return table_of(("instance", "workflow", "status", "created", "updated"), map(state_row, states))
+
+
+def state_row(state: WorkflowState) -> tuple[str, ...]:
+    """An instance in a line."""
+    return (
+        state.instance_id,
+        state.name,
+        state.runtime_status.value,
+        time_text(state.created_at),
+        time_text(state.last_updated_at),
     )
 
 
 def show_history(events: Sequence[WorkflowHistoryEvent], form: str) -> None:
     """Events, one a line."""
-    if form == "json":
-        show_json([event.to_json() for event in events])
-        return
-    rows = ((event.event_id, time_text(event.timestamp), event.event_type, what(event)) for event in events)
-    show_table(("number", "time (UTC)", "event", "what"), rows)
+    show(form, [event.to_json() for event in events], lambda: _print(events_table(events)))
+
+
+def events_table(events: Iterable[WorkflowHistoryEvent]) -> Table:
+    """Events, for people."""
+    return table_of(("number", "time (UTC)", "event", "what"), map(event_row, events))
+
+
+def event_row(event: WorkflowHistoryEvent) -> tuple[object, ...]:
+    """An event in a line."""
+    return event.event_id, time_text(event.timestamp), event.event_type, what(event)
+
+
+def line_of(row: Iterable[object]) -> str:
+    """A row of a table that is never over."""
+    return "  ".join(_cell(value) for value in row)
 
 
 def what(event: WorkflowHistoryEvent) -> str:
@@ -150,71 +212,56 @@ def what(event: WorkflowHistoryEvent) -> str:
     return _cut(text, TEXT_SHOWN_MAX)
 
 
-def show_dead_letters(letters: Sequence[DeadLetterEntry], form: str) -> None:
+def show_dead_letters(letters: Sequence[DeadLetter], form: str) -> None:
     """Dead letters, one a line, cut so that one of them doesn't fill the screen."""
-    if form == "json":
-        show_json([dead_letter_to_json(letter, VALUE_BYTES_LISTED) for letter in letters])
-        return
-    show_table(
-        ("place", "refused (UTC)", "key", "reason", "detail"),
+    rows = (
         (
-            (
-                place_of(letter),
-                time_text(utc(letter.refused_at_ms)),
-                _cut(_text_of(letter.key), KEY_SHOWN_MAX),
-                letter.reason,
-                _cut(letter.detail, DETAIL_SHOWN_MAX),
-            )
-            for letter in letters
-        ),
+            letter.place,
+            letter.refused_at,
+            _cut(_text_of(letter.key, letter.key_hex), KEY_SHOWN_MAX),
+            letter.reason,
+            "yes" if letter.is_replayed else "",
+            _cut(letter.detail, DETAIL_SHOWN_MAX),
+        )
+        for letter in letters
     )
+    columns = ("place", "refused (UTC)", "key", "reason", "replayed", "detail")
+    show(form, [asdict(letter) for letter in letters], lambda: show_table(columns, rows))
 
 
-def show_dead_letter(letter: DeadLetterEntry, form: str) -> None:
+def show_dead_letter(letter: DeadLetter, form: str) -> None:
     """One dead letter with its bytes."""
-    if form == "json":
-        show_json(dead_letter_to_json(letter))
-        return
-    show_fields(
-        [
-            ("place", place_of(letter)),
-            ("refused", time_text(utc(letter.refused_at_ms))),
-            ("source", letter.source),
-            ("reason", letter.reason),
-            ("detail", letter.detail),
-            ("key", _text_of(letter.key)),
-            ("value", _utf8(letter.value)),
-            ("value (hex)", letter.value.hex() if _utf8(letter.value) is None else None),
-        ]
+    fields = [
+        ("place", letter.place),
+        ("refused", letter.refused_at),
+        ("source", letter.source),
+        ("reason", letter.reason),
+        ("detail", letter.detail),
+        ("replayed", "yes" if letter.is_replayed else "no"),
+        ("key", letter.key),
+        ("key (hex)", letter.key_hex),
+        ("value", letter.value),
+        ("value (hex)", letter.value_hex),
+    ]
+    show(form, asdict(letter), lambda: _print(fields_of(fields)))
+
+
+def show_partitions(partitions: Sequence[PartitionStatus], form: str) -> None:
+    """Partitions, one a line."""
+    columns = ("partition", "owner", "epoch", "lag", "live instances", "last commit (UTC)", "build")
+    rows = (
+        (
+            each.partition,
+            each.owner,
+            each.epoch,
+            each.lag_records,
+            each.live_instances,
+            each.committed_at,
+            each.build,
+        )
+        for each in partitions
     )
-
-
-def dead_letter_to_json(letter: DeadLetterEntry, value_bytes_max: int | None = None) -> dict[str, Any]:
-    """A dead letter as values that JSON has: bytes as text where they are UTF-8, else in hexadecimal."""
-    return {
-        "place": place_of(letter),
-        "refused_at": time_text(utc(letter.refused_at_ms)),
-        "source": letter.source,
-        "reason": letter.reason,
-        "detail": letter.detail,
-        **_bytes_to_json("key", letter.key, value_bytes_max),
-        **_bytes_to_json("value", letter.value, value_bytes_max),
-        "value_bytes": len(letter.value),
-    }
-
-
-def _bytes_to_json(name: str, data: bytes, bytes_max: int | None) -> dict[str, str | None]:
-    """Always both fields, one of them null; only the first `bytes_max` bytes."""
-    shown = data[:bytes_max]
-    if _utf8(data) is None:
-        return {name: None, f"{name}_hex": shown.hex()}
-    # Only a character that the cut halves is ignored.
-    return {name: shown.decode("utf-8", "ignore"), f"{name}_hex": None}
-
-
-def place_of(letter: DeadLetterEntry) -> str:
-    """What `deadletter show` finds a dead letter by."""
-    return f"{letter.partition}/{letter.offset}"
+    show(form, [asdict(each) for each in partitions], lambda: show_table(columns, rows))
 
 
 def time_text(at: Any) -> str:
@@ -222,15 +269,8 @@ def time_text(at: Any) -> str:
     return f"{at.isoformat(timespec='milliseconds')}Z"
 
 
-def _text_of(data: bytes) -> str:
-    return data.decode("utf-8", "backslashreplace")
-
-
-def _utf8(data: bytes) -> str | None:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return None
+def _text_of(text: str | None, in_hexadecimal: str | None) -> str:
+    return bytes.fromhex(in_hexadecimal or "").decode("utf-8", "backslashreplace") if text is None else text
 
 
 def _cut(text: str, characters_max: int) -> str:

@@ -10,7 +10,8 @@ import click
 import msgspec
 
 from engine.cli.logs import configure_logging
-from engine.cli.options import BOOTSTRAP_PROPERTY, check_kafka
+from engine.cli.opening import check_kafka
+from engine.cli.options import BOOTSTRAP_PROPERTY
 from engine.cli.serving import host_option, port_option, serving, settings_of
 from engine.cli.settings import settings_options
 from engine.client.opening import open_kafka

@@ -17,6 +17,8 @@ from engine.cli.reference import REFERENCE, commands, help_of, reference
 from engine.cli.show import CUT, printable, show_dead_letter, show_dead_letters
 from engine.client import DeadLetterEntry
 from engine.codec.topics import topics_of
+from engine.gateway.operators import VALUE_BYTES_LISTED
+from engine.gateway.shapes import DeadLetter, dead_letter_of
 from tests.client.running import Place, eventually
 
 ROOT = Path(__file__).parents[2]
@@ -112,7 +114,8 @@ def test_an_instance_is_suspended_told_an_event_and_resumed(place: Place, tmp_pa
     assert json.loads(done(place, "get", instance_id, "-o", "json"))["runtime_status"] == "SUSPENDED"
     assert json.loads(done(place, "resume", instance_id, "-o", "json")) == {
         "instance_id": instance_id,
-        "sent": "resume",
+        "command": "resume",
+        "outcome": "accepted" if place.name == "http" else "sent",
     }
     state = json.loads(done(place, "wait", instance_id, "-o", "json"))
     assert json.loads(state["serialized_output"]) == APPROVAL
@@ -166,13 +169,21 @@ def test_instances_are_listed_by_prefix_and_status(place: Place):
     assert sorted(state["instance_id"] for state in listed) == [f"{prefix}-{n}" for n in range(3)]
     result = run(place, "list", "--prefix", prefix, "--limit", "1")
     assert result.stdout.count(prefix) == 1
-    assert "2 more are not shown" in result.stderr
+    mark = result.stderr.split("--after ")[1].strip()
+    second = run(place, "list", "--prefix", prefix, "--limit", "2", "--after", mark, "-o", "json")
+    assert second.stderr == ""
+    others = {state["instance_id"] for state in json.loads(second.stdout)}
+    assert len(others) == 2
+    assert not any(instance_id in result.stdout for instance_id in others)
 
 
 def test_a_refused_start_is_found_among_the_dead_letters(place: Place):
     instance_id = new_id()
-    for _ in range(2):
-        done(place, "start", "approval", "--input", "1", "--id", instance_id)
+    done(place, "start", "approval", "--input", "1", "--id", instance_id)
+    again = run(place, "start", "approval", "--input", "1", "--id", instance_id)
+    if place.name == "http":
+        assert (again.exit_code, again.stdout) == (1, "")
+        assert "InstanceAlreadyExists" in again.stderr
 
     def found() -> list[dict[str, str]]:
         return [each for each in json.loads(listed()) if each["key"] == instance_id]
@@ -223,19 +234,21 @@ def test_what_is_wrong_is_said_in_a_line_with_its_exit_code(directory_place, arg
 
 
 def test_without_a_log_it_says_how_to_get_one(tmp_path):
-    result = CliRunner().invoke(cli, ["get", "x", "--dir", str(tmp_path / "nowhere")])
+    by_directory = ["get", "x", "--via", "dir", "--dir"]
+    result = CliRunner().invoke(cli, [*by_directory, str(tmp_path / "nowhere")])
     assert result.exit_code == 5
     assert "engine dev" in result.stderr
-    result = CliRunner().invoke(cli, ["get", "x", "--dir", str(tmp_path)])
+    result = CliRunner().invoke(cli, [*by_directory, str(tmp_path)])
     assert result.exit_code == 5
     assert result.stderr.count("\n") == 1
-    result = CliRunner().invoke(cli, ["get", "x", "--bootstrap-servers", "localhost:1"])
+    result = CliRunner().invoke(cli, ["get", "x", "--via", "kafka", "--bootstrap-servers", "localhost:1"])
     assert result.exit_code == 2
     assert "--app" in result.stderr
 
 
 def test_settings_come_from_the_environment_and_a_properties_file(kafka_place, tmp_path, monkeypatch):
-    _, servers, _, app = kafka_place.arguments
+    *_, servers, _, app = kafka_place.arguments
+    monkeypatch.setenv("ENGINE_VIA", "kafka")
     file = tmp_path / "kafka.properties"
     file.write_text(f"bootstrap.servers={servers}\nsocket.timeout.ms=20000\n", encoding="utf-8")
     monkeypatch.setenv("ENGINE_APP", app)
@@ -251,17 +264,18 @@ def test_settings_come_from_the_environment_and_a_properties_file(kafka_place, t
 # --- dead letters ---
 
 
-def letter_of(key: bytes, value: bytes, detail: str = "") -> DeadLetterEntry:
-    return DeadLetterEntry(
+def letter_of(key: bytes, value: bytes, detail: str = "", *, is_listed: bool = True) -> DeadLetter:
+    letter = DeadLetterEntry(
         partition=0,
         offset=7,
         refused_at_ms=0,
         reason="Malformed",
         detail=detail,
-        source="wf.a.commands/0/1",
+        source="commands/0/1",
         key=key,
         value=value,
     )
+    return dead_letter_of(letter, VALUE_BYTES_LISTED if is_listed else None)
 
 
 def test_the_table_of_dead_letters_cuts_and_escapes_what_is_long_or_acts_on_a_terminal(capsys):
@@ -283,7 +297,7 @@ def test_a_list_of_dead_letters_as_json_has_text_and_only_the_beginning_of_a_val
     assert text["value_bytes"] == len(value)
     assert (binary["key"], binary["key_hex"], binary["value"]) == (None, "ff", None)
     assert binary["value_hex"] == "ff" * 256
-    show_dead_letter(letter_of(b"order-7", value), "json")
+    show_dead_letter(letter_of(b"order-7", value, is_listed=False), "json")
     assert json.loads(capsys.readouterr().out)["value"] == value.decode()
 
 
@@ -293,7 +307,7 @@ def test_a_list_of_dead_letters_as_json_has_text_and_only_the_beginning_of_a_val
 def test_topics_are_created_once_and_checked(bootstrap_servers):
     app = new_id()
     where = ["--app", app, "--bootstrap-servers", bootstrap_servers]
-    missing = CliRunner().invoke(cli, ["get", "x", *where])
+    missing = CliRunner().invoke(cli, ["get", "x", "--via", "kafka", *where])
     assert missing.exit_code == 5
     assert f"engine topics apply --app {app}" in missing.stderr
     apply = ["topics", "apply", *where, "--dev", "--partitions", "2", "-o", "json"]
@@ -333,7 +347,11 @@ def test_it_refuses_to_run_without_assertions():
 def test_an_unreachable_kafka_is_one_line_and_5(tmp_path):
     file = tmp_path / "fast.properties"
     file.write_text("socket.connection.setup.timeout.ms=1000\n", encoding="utf-8")
-    result = engine("get", "x", "--app", "a", "--bootstrap-servers", "127.0.0.1:1", "--config", str(file))
+    result = engine(
+        "get",
+        "x",
+        *("--via", "kafka", "--app", "a", "--bootstrap-servers", "127.0.0.1:1", "--config", str(file)),
+    )
     assert result.returncode == 5
     assert result.stderr.count("\n") == 1
     assert "reach Kafka at 127.0.0.1:1" in result.stderr
