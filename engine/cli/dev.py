@@ -10,6 +10,7 @@ import click
 from engine.cli.ending import serve_and_end
 from engine.cli.logs import configure_logging
 from engine.cli.opening import announcing
+from engine.cli.restoring import showing_restore
 from engine.cli.serving import port_option, serving, settings_of
 from engine.cli.settings import settings_options
 from engine.client.embedded import EmbeddedConnection
@@ -107,7 +108,7 @@ def _run(application: str, directory: Path, settings: Settings, port: int | None
     click.echo(f"workflows:  {', '.join(sorted(registry.workflows))}")
     click.echo(f"activities: {', '.join(sorted(registry.activities)) or 'none'}")
     click.echo(f"all data is kept in {directory}")
-    with _http(log, app, port, stop):
+    with _http(log, app, port, stop), showing_restore(worker):
         worker.run(on_ready=lambda: click.echo(f"ready, {log.identity.partitions} partitions; Ctrl-C stops"))
     click.echo("stopped; the next 'engine dev' goes on from here")
     return 0

@@ -1,7 +1,7 @@
 """`engine worker`: runs an app's workflows on Kafka. Only reads what it is told: engine.node works."""
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import msgspec
 from engine.cli.logs import configure_logging
 from engine.cli.opening import check_kafka
 from engine.cli.options import BOOTSTRAP_PROPERTY
+from engine.cli.restoring import showing_restore
 from engine.cli.serving import host_option, port_option, serving, settings_of
 from engine.cli.settings import settings_options
 from engine.client.opening import open_kafka
@@ -20,6 +21,7 @@ from engine.kafka.settings import load_properties
 from engine.node.process import Assignment, StopRequest, end_process, run_process
 from engine.node.state import Slot, take_slots
 from engine.node.supervisor import CONFIGURATION_EXIT, Supervisor
+from engine.node.worker import Worker
 from engine.settings import Settings
 
 STATE_DIRECTORY = Path(".engine/state")
@@ -63,24 +65,28 @@ def worker(application: str, **values: Any) -> None:
         click.echo(f"Error: {error}", err=True)
         raise SystemExit(CONFIGURATION_EXIT) from error
     assignment = Assignment(settings=settings, kafka_properties=properties, app=application)
-    run = partial(run_process, assignment)
+    run = partial(run_process, assignment, beside=_with_progress)
     if http.is_wanted:
         # There is one port: the process in the first slot has it, whoever is started again.
         run = partial(_run_with_http, assignment, http, slots[0].number)
     end_process(run(slots[0]) if len(slots) == 1 else Supervisor(slots, run).run())
 
 
+def _with_progress(stop: StopRequest, worker: Worker) -> AbstractContextManager[None]:
+    return showing_restore(worker)
+
+
 def _run_with_http(assignment: Assignment, http: _Http, number: int, slot: Slot) -> int:
     if slot.number != number:
-        return run_process(assignment, slot)
+        return run_process(assignment, slot, _with_progress)
 
     @contextmanager
-    def beside(stop: StopRequest) -> Iterator[None]:
+    def beside(stop: StopRequest, worker: Worker) -> Iterator[None]:
         settings = assignment.settings
         told = settings_of(settings.app, slot.directory / "gateway", http.host, http.port, workers=1)
         kafka = settings.kafka("gateway", assignment.kafka_properties)
         connection = open_kafka(kafka.bootstrap_servers, kafka.app, kafka.namespace, kafka.extra)
-        with closing(connection), serving(connection, told, stop):
+        with closing(connection), serving(connection, told, stop), showing_restore(worker):
             yield
 
     return run_process(assignment, slot, beside)

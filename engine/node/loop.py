@@ -17,6 +17,7 @@ from engine.errors import CacheCorruptFault, EngineError, LogDamagedFault
 from engine.partition.context import OwnerContext
 from engine.partition.owner import Owner
 from engine.partition.ports import Claim, Clock, CommitResult, Log, Record, Store
+from engine.partition.restore import RestoreProgress
 from engine.partition.status import OwnerStatus
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,8 @@ class OwnerLoop:
         self.losses = 0
         # What is assigned and not live yet, and since when.
         self.claiming_since_ms: dict[int, int] = {}
+        # Of the last claim of each partition. Any thread may look.
+        self.restores: dict[int, RestoreProgress] = {}
         self.beat_at_ms = clock.monotonic_ms()
         self._log = log_port
         self._open_store = open_store
@@ -154,7 +157,8 @@ class OwnerLoop:
             claim = self._log.claim(partition)
             store = self._open_store(partition)
             owner = Owner(claim, self._log, store, self._clock, self._context)
-            restored = owner.open(time.time_ns() // 1_000_000)
+            progress = self.restores[partition] = RestoreProgress()
+            restored = owner.open(time.time_ns() // 1_000_000, progress)
         except BaseException as error:  # noqa: BLE001 -- told to the loop, which judges it
             if claim is not None:
                 self._log.release(claim)

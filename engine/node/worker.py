@@ -82,6 +82,8 @@ class Worker:
         self.ports = ports
         self.settings = settings
         self._stopping = threading.Event()
+        # Set once, when all that was assigned first is restored and taken over.
+        self.ready = threading.Event()
         self._failure: BaseException | None = None
         self.pool = ActivityPool(registry, ports.log.append, settings.activity_threads_max, self._fail)
         self.clock = clock = SystemClock()
@@ -165,13 +167,12 @@ class Worker:
         return (here, True) if here is not None else (self.ports.log.progress(partition), False)
 
     def _run_owners(self, on_ready: Callable[[], None] | None) -> None:
-        is_ready = False
         while not self._stopping.is_set():
             self._context.pace.has_waiting = bool(self.pool.waiting)
             self.loop.pass_once()
             self._feed()
-            if not is_ready and self.loop.owners and not self.loop.is_claiming:
-                is_ready = True
+            if not self.ready.is_set() and self.loop.owners and not self.loop.is_claiming:
+                self.ready.set()
                 # What was imported and restored lives as long as we do: the collector need not look at it
                 # again. Turns leave no cycles, hence it need not look often: it took an eighth of all time.
                 gc.collect()

@@ -34,7 +34,7 @@ from engine.partition.ports import (
     Store,
     StorePosition,
 )
-from engine.partition.restore import Restored, restore
+from engine.partition.restore import Restored, RestoreProgress, restore
 from engine.partition.revival import Revival
 from engine.partition.seats import Seats
 from engine.partition.status import OwnerStatus
@@ -74,10 +74,10 @@ class Owner:
 
     # --- claim ---
 
-    def open(self, wall_clock_ms: int) -> Restored:
+    def open(self, wall_clock_ms: int, progress: RestoreProgress | None = None) -> Restored:
         """Restores. May take long and may run in any thread, before anything else is called."""
         claim, log = self.claim, self._log
-        restored = restore(log, claim, self.store, wall_clock_ms)
+        restored = restore(log, claim, self.store, wall_clock_ms, progress)
         verify(claim, log, restored.checkpoint)
         last = self._care.corrected(restored.checkpoint)
         self._checkpoint = first_checkpoint(last, log.identity, self._settings)

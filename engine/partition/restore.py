@@ -61,14 +61,24 @@ class _NeedsAllEvents(Exception):
     """
 
 
-def restore(log: Log, claim: Claim, store: Store, now_ms: int) -> Restored:
+class RestoreProgress(msgspec.Struct):
+    """How much of history a restore has read, and how much it has to. Any thread may look."""
+
+    read: int = 0
+    total: int = 0
+
+
+def restore(
+    log: Log, claim: Claim, store: Store, now_ms: int, progress: RestoreProgress | None = None
+) -> Restored:
     """Brings `store` to the last checkpoint of the claimed partition and folds its live runs.
 
     Raises LogDamagedFault, LogUnavailableFault; CacheCorruptFault where a wiped store is corrupt again.
     """
     for attempt in range(ATTEMPTS):
         try:
-            return _Restore(log, claim, store, now_ms, keeps_all=attempt > 1).run()
+            restoring = _Restore(log, claim, store, now_ms, keeps_all=attempt > 1)
+            return restoring.run(progress or RestoreProgress())
         except _EventsMissing as fault:
             store.wipe()
             if attempt == ATTEMPTS - 1:
@@ -108,7 +118,7 @@ class _Restore:
         self._position = claim.history_start
         self._checkpoint = b""
 
-    def run(self) -> Restored:
+    def run(self, progress: RestoreProgress) -> Restored:
         """The whole restore."""
         start = self._start()
         end, checkpoint = self._last_checkpoint(start)
@@ -118,9 +128,11 @@ class _Restore:
         for purge in checkpoint.purges if checkpoint is not None else ():
             self._going.add((purge.instance_id, purge.run_id))
             self._drop((purge.instance_id, purge.run_id))
+        progress.total = end - start
         for batch in self._log.read_history(self._claim, start, end):
             for record in batch:
                 self._take(record)
+            progress.read = batch[-1].offset + 1 - start
             if self._pending() >= FLUSH_RECORDS:
                 self._flush(batch[-1].offset + 1)
         self._flush(end)
