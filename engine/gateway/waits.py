@@ -79,13 +79,10 @@ async def all_events(service: Service, types: Collection[str] | None = None) -> 
         while not watch.is_cut:
             await woken.wait()
             woken.clear()
-            for record in watch.take():
-                # Most are passed over, and not even decoded.
-                if types and kind_of(record.value or b"") not in types:
-                    continue
-                happened = _happened(record)
-                if happened is not None:
-                    yield happened
+            # Most are passed over, and not even decoded.
+            meant = [each for each in watch.take() if not types or kind_of(each.value or b"") in types]
+            for happened in filter(None, map(_happened, meant)):
+                yield happened
     finally:
         service.feed.leave(None, watch)
 

@@ -1,4 +1,4 @@
-"""The same places as for the clients' tests, as the command line reaches them: by a gateway, or by the log."""
+"""The places of the clients' tests, as the command line reaches them: by a gateway, or by the log."""
 
 from __future__ import annotations
 

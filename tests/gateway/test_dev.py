@@ -9,10 +9,19 @@ from pathlib import Path
 
 import httpx
 
+from engine.cli.access import Start
+from engine.cli.opening import AppOptions, LogOptions, Via, announced_url
 from engine.gateway import server
+from engine.gateway.waits import Until
 from tests.gateway.conftest import WAIT_S
 from tests.gateway.test_dapr import ended, start
 from tests.integration.harness import REPOSITORY, SAMPLE, _environment
+
+
+def log_options(directory: Path) -> LogOptions:
+    return LogOptions(
+        app="", namespace="wf", bootstrap_servers="", properties={}, config="", directory=directory
+    )
 
 
 @contextmanager
@@ -70,7 +79,7 @@ def test_a_port_that_was_asked_for_and_is_taken_is_an_error(tmp_path: Path):
     assert f"127.0.0.1:{port}" in done.stderr
 
 
-def test_the_usual_port_that_is_taken_is_done_without(tmp_path: Path):
+def test_where_the_usual_port_is_taken_another_is_found_by_commands(tmp_path: Path):
     # Whoever has it, this test or somebody else.
     try:
         held = server._bind(server.HOST, server.PORT)
@@ -78,7 +87,14 @@ def test_the_usual_port_that_is_taken_is_done_without(tmp_path: Path):
         held = None
     try:
         with dev(tmp_path) as text:
-            assert f"port {server.PORT} is taken: HTTP is not served" in text
+            assert f"port {server.PORT} is taken: HTTP is served on another" in text
+            url = next(line.split()[1] for line in text.splitlines() if line.startswith("serving "))
+            assert announced_url(tmp_path / ".engine") == url
+            found = AppOptions(via=Via.HTTP, gateway="", token_file="", log=log_options(tmp_path / ".engine"))
+            with found.open() as access:
+                sent = access.start(Start(workflow="chain", payload=1, instance_id=None, start_at=None))
+                assert access.wait(sent.instance_id, Until.COMPLETED, WAIT_S).output == 4
+        assert announced_url(tmp_path / ".engine") == ""
     finally:
         if held is not None:
             held.close()
