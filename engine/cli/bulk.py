@@ -54,13 +54,18 @@ def do_to_many(doing: Doing, names: list[str], rounds: Callable[[], Iterable[Rou
 
 
 def _ask(doing: Doing, count: int) -> None:
-    if not sys.stdin.isatty():
+    if not is_terminal():
         message = (
             f"expected --yes to {doing.verb} {count:,} {doing.things} unasked, or --dry-run to look at them, "
             "for there is no terminal to ask on"
         )
         raise click.UsageError(message)
     click.confirm(f"{doing.verb} {count:,} {doing.things}?", abort=True, err=True)
+
+
+def is_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty()
 
 
 def _show_meant(doing: Doing, names: list[str]) -> None:

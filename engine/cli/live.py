@@ -42,7 +42,7 @@ def follow_instance(access: Access, state: WorkflowState, form: str) -> Workflow
     """Shows the events of an instance until it is over; returns how it ended, or stands at Ctrl-C."""
     status = state.runtime_status
     with suppress(KeyboardInterrupt):
-        if form == "table" and sys.stdout.isatty():
+        if form == "table" and is_terminal():
             return _follow_in_place(access, state)
         for event in access.follow(state.instance_id):
             show_one_of_many(form, event.to_json(), line_of(event_row(event)))
@@ -54,10 +54,15 @@ def follow_instance(access: Access, state: WorkflowState, form: str) -> Workflow
 def watch_instances(access: Access, wanted: Filter, limit: int, form: str) -> None:
     """Shows the newest instances as they change, until Ctrl-C."""
     with suppress(KeyboardInterrupt):
-        if form == "table" and sys.stdout.isatty():
+        if form == "table" and is_terminal():
             _watch_in_place(access, wanted, limit)
         else:
             _watch_in_lines(access, wanted, limit, form)
+
+
+def is_terminal() -> bool:
+    """Whether what is shown can be shown anew in its place."""
+    return sys.stdout.isatty()
 
 
 # --- in place ---

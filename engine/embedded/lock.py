@@ -36,6 +36,13 @@ class OwnerLock:
 
     def release(self) -> None:
         """Lets another process own the directory. May be called twice."""
+        if self._descriptor >= 0:
+            # Nobody is to be shown as its owner meanwhile.
+            os.ftruncate(self._descriptor, 0)
+        self.forget()
+
+    def forget(self) -> None:
+        """Closes it in this process, which does not own it: one that was forked."""
         _held.discard(self)
         self._close()
 
@@ -65,7 +72,7 @@ def holder_of(directory: Path) -> int | None:
 def _forget_in_child() -> None:
     # A forked child shares the lock: an orphan of a killed owner would keep its successor out.
     for lock in list(_held):
-        lock.release()
+        lock.forget()
 
 
 os.register_at_fork(after_in_child=_forget_in_child)
