@@ -7,15 +7,15 @@ from typing import Any
 
 import click
 
+from engine.cli.beginning import Stage, rebuild_of, restore_of, showing
 from engine.cli.ending import serve_and_end
 from engine.cli.logs import configure_logging
 from engine.cli.opening import announcing
-from engine.cli.restoring import showing_restore
 from engine.cli.serving import port_option, serving, settings_of
 from engine.cli.settings import settings_options
 from engine.client.embedded import EmbeddedConnection
 from engine.embedded import EmbeddedCommandSource, EmbeddedLags, EmbeddedLog
-from engine.gateway.server import HOST, PORT, is_taken
+from engine.gateway.server import HOST, PORT, Gateway, is_taken
 from engine.node.endpoint import Endpoint
 from engine.node.loading import load_app
 from engine.node.process import StopRequest
@@ -108,17 +108,17 @@ def _run(application: str, directory: Path, settings: Settings, port: int | None
     click.echo(f"workflows:  {', '.join(sorted(registry.workflows))}")
     click.echo(f"activities: {', '.join(sorted(registry.activities)) or 'none'}")
     click.echo(f"all data is kept in {directory}")
-    with _http(log, app, port, stop), showing_restore(worker):
+    with _http(log, app, port, stop) as gateway, showing(restore_of(worker), *_rebuild_of(gateway)):
         worker.run(on_ready=lambda: click.echo(f"ready, {log.identity.partitions} partitions; Ctrl-C stops"))
     click.echo("stopped; the next 'engine dev' goes on from here")
     return 0
 
 
 @contextmanager
-def _http(log: EmbeddedLog, app: str, port: int | None, stop: StopRequest) -> Iterator[None]:
+def _http(log: EmbeddedLog, app: str, port: int | None, stop: StopRequest) -> Iterator[Gateway | None]:
     """HTTP beside the worker: on the port that was asked for; else on the usual one, or any that is free."""
     if port == NO_PORT:
-        yield
+        yield None
         return
     if port is None and is_taken(HOST, PORT):
         click.echo(f"port {PORT} is taken: HTTP is served on another; --http-port names one", err=True)
@@ -128,4 +128,8 @@ def _http(log: EmbeddedLog, app: str, port: int | None, stop: StopRequest) -> It
     with closing(connection), serving(connection, settings, stop) as gateway:
         click.echo(f"serving {gateway.url}")
         with announcing(log.directory, gateway.url):
-            yield
+            yield gateway
+
+
+def _rebuild_of(gateway: Gateway | None) -> list[Stage]:
+    return [] if gateway is None else [rebuild_of(gateway.projection)]

@@ -1,27 +1,24 @@
 """`engine gateway`: serves an app over HTTP, beside its workers or far from them. It owns no partition."""
 
 import logging
-import threading
 from contextlib import closing
 from pathlib import Path
 
 import click
 
+from engine.cli.beginning import rebuild_of, showing
 from engine.cli.ending import serve_and_end
 from engine.cli.logs import configure_logging
 from engine.cli.opening import LogOptions
 from engine.cli.options import log_options
-from engine.cli.progress import meter
 from engine.cli.serving import host_option, port_option, serving, settings_of
 from engine.client.errors import UnreachableError
 from engine.gateway.server import GatewaySettings
 from engine.node.process import FAULT_EXIT, StopRequest
-from engine.projection import Projection
 from engine.settings import LOG_FORMATS, LOG_LEVELS
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 0.1
 STATE_DIRECTORY = Path(".engine/gateway")
 EMBEDDED_APP = "dev"
 
@@ -60,16 +57,6 @@ def _run(log: LogOptions, settings: GatewaySettings, stop: StopRequest) -> int:
         return 0
     with closing(connection), serving(connection, settings, stop) as gateway:
         click.echo(f"serving {gateway.url}; Ctrl-C stops")
-        show_progress(gateway.projection, stop.asked)
-        stop.asked.wait()
+        with showing(rebuild_of(gateway.projection)):
+            stop.asked.wait()
     return FAULT_EXIT if gateway.has_failed else 0
-
-
-def show_progress(projection: Projection, asked: threading.Event) -> None:
-    """Returns when the read model has caught up, or when it was asked to stop."""
-    if not projection.progress.is_rebuild:
-        return
-    with meter("reading history", logger.info) as show:
-        while not projection.progress.is_done and not asked.wait(LOOK_S):
-            progress = projection.progress
-            show(progress.offset, progress.end)

@@ -21,11 +21,13 @@ UNREACHABLE_EXIT = 5
 
 EXIT_CODES = {
     0: "done",
-    1: "refused; or what was waited for or followed has failed or was terminated",
+    1: "refused, or interrupted; or what was waited for or followed has failed or was terminated",
     2: "the command line was not understood",
     3: "there is no such instance or dead letter",
     4: "the time to wait was over",
     5: "the gateway or the log can't be reached, or the configuration is not what it must be",
+    70: "`worker` and `dev`: a turn of workflow code kept its thread for too long",
+    78: "`worker`, `dev`, `gateway`: settings or topics that they refuse to run on",
 }
 
 # Imported only when asked for: they bring the whole engine with them, and a client should start at once.

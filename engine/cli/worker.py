@@ -9,10 +9,10 @@ from typing import Any
 import click
 import msgspec
 
+from engine.cli.beginning import rebuild_of, restore_of, showing
 from engine.cli.logs import configure_logging
 from engine.cli.opening import check_kafka
 from engine.cli.options import BOOTSTRAP_PROPERTY
-from engine.cli.restoring import showing_restore
 from engine.cli.serving import host_option, port_option, serving, settings_of
 from engine.cli.settings import settings_options
 from engine.client.opening import open_kafka
@@ -73,7 +73,7 @@ def worker(application: str, **values: Any) -> None:
 
 
 def _with_progress(stop: StopRequest, worker: Worker) -> AbstractContextManager[None]:
-    return showing_restore(worker)
+    return showing(restore_of(worker))
 
 
 def _run_with_http(assignment: Assignment, http: _Http, number: int, slot: Slot) -> int:
@@ -86,7 +86,11 @@ def _run_with_http(assignment: Assignment, http: _Http, number: int, slot: Slot)
         told = settings_of(settings.app, slot.directory / "gateway", http.host, http.port, workers=1)
         kafka = settings.kafka("gateway", assignment.kafka_properties)
         connection = open_kafka(kafka.bootstrap_servers, kafka.app, kafka.namespace, kafka.extra)
-        with closing(connection), serving(connection, told, stop), showing_restore(worker):
+        with (
+            closing(connection),
+            serving(connection, told, stop) as gateway,
+            showing(restore_of(worker), rebuild_of(gateway.projection)),
+        ):
             yield
 
     return run_process(assignment, slot, beside)

@@ -9,6 +9,7 @@ import sys
 import uuid
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -62,6 +63,24 @@ def test_every_command_has_help_with_an_example(name, command):
 def test_the_reference_is_what_the_commands_say():
     written = REFERENCE.read_text(encoding="utf-8")
     assert written == reference(), "write it anew: python -m engine.cli.reference"
+
+
+def test_every_command_and_option_is_in_the_reference():
+    text = REFERENCE.read_text(encoding="utf-8")
+    for name, command in commands():
+        _, _, section = text.partition(f"## `{name}`\n")
+        section = section.partition("\n## ")[0]
+        assert section, f"{name} is not in the reference"
+        options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
+        assert [each.opts[0] for each in options if f"`{each.opts[0]}" not in section] == []
+
+
+def test_what_commands_show_has_all_forms():
+    shown = [command for _, command in commands() if any(each.name == "form" for each in command.params)]
+    assert len(shown) >= 19
+    for command in shown:
+        (form,) = [each for each in command.params if each.name == "form"]
+        assert list(form.type.choices) == ["table", "json", "yaml"]
 
 
 def test_the_exit_codes_are_in_the_help():
