@@ -1,7 +1,8 @@
 """The demo: two purchase orders, a worker that is killed in the middle, and what the log says in the end.
 
     python -m examples.demo              # or: make demo
-    python -m examples.demo DIRECTORY    # keeps the log there, for `engine history order-1 --via dir --dir DIRECTORY`
+    python -m examples.demo DIRECTORY    # keeps the log there, for:
+    engine history order-1 --via dir --dir DIRECTORY
 
 Everything is real: the worker is a process of its own (`engine dev examples.purchase_order:app`), it is
 killed with SIGKILL, and the log is a directory. Ends with an exit code other than 0 if anything is not as

@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from engine.cli.access import BulkVerb, Outcome, Page, Round, Sent, Start
 from engine.cli.rest import Rest, quoted

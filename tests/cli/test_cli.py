@@ -77,7 +77,7 @@ def test_every_command_and_option_is_in_the_reference():
 
 def test_what_commands_show_has_all_forms():
     shown = [command for _, command in commands() if any(each.name == "form" for each in command.params)]
-    assert len(shown) >= 19
+    assert len(shown) >= 18
     for command in shown:
         (form,) = [each for each in command.params if each.name == "form"]
         assert list(form.type.choices) == ["table", "json", "yaml"]
