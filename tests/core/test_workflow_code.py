@@ -293,7 +293,10 @@ def test_the_decorators_register_under_the_functions_name_or_the_one_given():
         (lambda ctx: ctx.is_patched(5), "patch name as text, but got 5"),
         (lambda ctx: ctx.call_child_workflow("c", instance_id=5), "an instance id as text, but got 5"),
         (lambda ctx: ctx.call_activity(5), "a function or a name, but got int: 5"),
-        (lambda ctx: ctx.call_activity("a", retry_policy=5), "retry_policy as a RetryPolicy or None, but got 5"),
+        (
+            lambda ctx: ctx.call_activity("a", retry_policy=5),
+            "retry_policy as a RetryPolicy or None, but got 5",
+        ),
         (
             lambda ctx: ctx.call_child_workflow("c", retry_policy=timedelta(1)),
             "retry_policy as a RetryPolicy or None, but got datetime.timedelta",
