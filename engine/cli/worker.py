@@ -1,6 +1,6 @@
 """`engine worker`: runs an app's workflows on Kafka. Only reads what it is told: engine.node works."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from pathlib import Path

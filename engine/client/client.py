@@ -98,8 +98,8 @@ class WorkflowClient:
         Raises:
             InvalidCommandError: A name or value can't be accepted; nothing was sent.
             LimitExceededError: A value is too large; nothing was sent.
-            UnreachableError: It was not acknowledged within 30 s, and may have been taken all the same; or the
-                log did not tell within 10 s where it ends, and nothing was sent.
+            UnreachableError: It was not acknowledged within 30 s, and may have been taken all the same; or
+                the log did not tell within 10 s where it ends, and nothing was sent.
 
         """
         request = requests.start(workflow, input, instance_id, start_at)

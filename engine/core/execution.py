@@ -10,7 +10,7 @@ Rules
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, cast
 
@@ -47,7 +47,7 @@ class Execution:
         self.mailbox = Mailbox()
         self._registry = registry
         self.proposals = Proposals()
-        self._generator: Generator[Any, Any, Any] | None = None
+        self._generator: GeneratorType[Any, Any, Any] | None = None
         self._awaiting: Task[Any] | None = None
         self._held: deque[ev.Recorded] = deque()
         self._is_suspended = False
@@ -91,8 +91,8 @@ class Execution:
     def close(self) -> None:
         """Ends the generator now.
 
-        The user's `finally` blocks run. What they ask for goes nowhere, and what they wait for never comes: were
-        it refused, code that catches whatever is raised and tries again would never end.
+        The user's `finally` blocks run. What they ask for goes nowhere, and what they wait for never comes:
+        were it refused, code that catches whatever is raised and tries again would never end.
         """
         self._is_over = True
         generator, self._generator = self._generator, None
@@ -296,7 +296,7 @@ class Execution:
             return
         # By type, for what an object says of its class may be code that raises.
         if issubclass(type(outcome), GeneratorType):
-            self._generator = cast("Generator[Any, Any, Any]", outcome)
+            self._generator = cast("GeneratorType[Any, Any, Any]", outcome)
             self._step(_BEGIN)
             self._advance()
         elif issubclass(type(outcome), _ASYNC_TYPES):
@@ -367,7 +367,7 @@ class Execution:
         self.proposals.add(ac.FailInstance(failure=failure))
 
 
-def _close(generator: Generator[Any, Any, Any]) -> None:
+def _close(generator: GeneratorType[Any, Any, Any]) -> None:
     try:
         generator.close()
     except KeyboardInterrupt:
