@@ -47,7 +47,7 @@ class Execution:
         self.mailbox = Mailbox()
         self._registry = registry
         self.proposals = Proposals()
-        self._generator: "GeneratorType[Any, Any, Any] | None" = None
+        self._generator: GeneratorType[Any, Any, Any] | None = None
         self._awaiting: Task[Any] | None = None
         self._held: deque[ev.Recorded] = deque()
         self._is_suspended = False
