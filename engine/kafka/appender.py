@@ -134,8 +134,10 @@ def append_of(message: Message) -> Append:
 
 
 def _delivered(on_done: Callable[[Appended], None], error: KafkaError | None, message: Message) -> None:
-    if error is not None:
-        log.warning("append to %s/%d failed: %s", message.topic(), message.partition(), error)
+    offset = message.offset()
+    if error is not None or offset is None or offset < 0:
+        why = error or "it was repeated, and nobody knows where it is"
+        log.warning("append to %s/%d failed: %s", message.topic(), message.partition(), why)
         on_done(Appended(-1, 0))
     else:
-        on_done(Appended(message.offset() or 0, message.timestamp()[1]))
+        on_done(Appended(offset, message.timestamp()[1]))

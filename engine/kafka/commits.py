@@ -164,8 +164,11 @@ class Transactions:
         produce(topic, commit.checkpoint, CHECKPOINT_KEY, partition, on_delivery=self._delivered)
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        if error is None:
-            self._checkpoint = (message.offset() or 0, message.timestamp()[1])
+        offset = message.offset()
+        # An answer to a request that was repeated may not say where the first one's record is: then it is as
+        # good as none.
+        if error is None and offset is not None and offset >= 0:
+            self._checkpoint = (offset, message.timestamp()[1])
 
     def _on_error(self, error: KafkaError) -> None:
         if error_of(error).code() in _TROUBLE:

@@ -284,6 +284,7 @@ class TopicAdmin:
             if len(found) == len(created) and ready:
                 return
             time.sleep(0.05)
+        log.warning("%s: not all partitions have a leader yet", ", ".join(created))
 
 
 def topic_ids(admin: AdminClient, names: list[str], timeout_ms: int) -> dict[str, str]:
