@@ -207,8 +207,8 @@ class Owner:
         first = self._backlog[0]
         if not self._care.applies_to(first.offset):
             self._take([self._backlog.popleft() for _ in range(min(room, len(self._backlog)))])
-        elif self._in_flight is None and self._care.is_marked(first.offset):
-            self._take([self._backlog.popleft()])
+        elif self._in_flight is None and (marked := self._care.marked_from(first.offset)):
+            self._take([self._backlog.popleft() for _ in range(min(room, marked, len(self._backlog)))])
             self._begin_commit()
         elif self._in_flight is None:
             self._checkpoint = self._care.mark(self._checkpoint, first.offset)

@@ -236,7 +236,7 @@ def _outbox_before_commit() -> Patch:
 
         return opened
 
-    return _both(_replace(Turns, "_collect", make), _replace(Owner, "open", remember))
+    return _both(_replace(Turns, "collect", make), _replace(Owner, "open", remember))
 
 
 @contextmanager
