@@ -28,8 +28,8 @@ check: $(DEV_STAMP) ## format, lint, types, imports: what CI asks first
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports
 
-test: $(DEV_STAMP) kafka-jars ## all tests, some on a real Kafka that they start themselves
-	$(RUN) -m pytest
+test: $(DEV_STAMP) kafka-jars ## all tests, in two processes; each starts a real Kafka for those that need one
+	$(RUN) -m pytest --numprocesses 2 --dist loadfile
 
 test-fast: $(DEV_STAMP) ## the tests that need no Kafka, in seconds
 	$(RUN) -m pytest tests/core tests/codec tests/partition tests/node tests/replay tests/tidy tests/sim
