@@ -4,9 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from engine.client.connection import Connection
 from engine.client.fold import Fold, is_unshown
-from engine.client.reading import fold_instance
 from engine.client.state import WorkflowState
 from engine.codec import avro
 from engine.codec.schemas import HEADER_BYTES
@@ -36,7 +34,6 @@ class Mirror:
         "_is_whole",
         "_lock",
         "_pending",
-        "_reading",
         "_unshown",
         "bytes",
         "curious",
@@ -59,7 +56,6 @@ class Mirror:
         # Those of the waiters who want to look at every record, not just at an outcome.
         self.curious: set[object] = set()
         self._lock = threading.Lock()
-        self._reading = threading.Lock()
         self._is_reading = False
         # Adding to it and taking from it need no lock.
         self._pending: deque[Record] = deque()
@@ -143,21 +139,24 @@ class Mirror:
     @property
     def is_unknown(self) -> bool:
         """Whether nothing was ever seen of the instance, and nobody has looked for it further back."""
-        return not self._is_whole and self._fold.state is None
+        if self._is_whole or self._fold.state is not None:
+            return False
+        return not self._pending and self._unshown is None
 
-    def read(self, connection: Connection) -> None:
-        """Reads what is on record: from `floor` if that may do, else all. Raises UnreachableError."""
-        with self._reading:
-            if not self.must_read and not self.is_unknown:
-                return
-            start = self.floor if self._begins_late else 0
-            with self._lock:
-                self._is_reading = True
-            try:
-                fold = fold_instance(connection, Fold(self.instance_id), start)
-                with self._lock:
+    def begin_read(self) -> int:
+        """From where what is on record must be read: from `floor` if that may do, else all."""
+        with self._lock:
+            # Who is only looked for further back goes on listening to the tail.
+            self._is_reading = self.must_read
+        return self.floor if self._begins_late else 0
+
+    def end_read(self, fold: Fold | None, start: int) -> None:
+        """What was read from `start` on; None where that failed."""
+        with self._lock:
+            is_wanted = self._is_reading or self._fold.state is None
+            self._is_reading = False
+            if fold is not None:
+                if is_wanted:
                     self._fold, self._begins_late = fold, False
-                    self._is_whole = self._is_new or start == 0
-            finally:
-                self._is_reading = False
+                self._is_whole = self._is_new or start == 0
         self.wake()

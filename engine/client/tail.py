@@ -20,6 +20,7 @@ from engine.client.connection import Connection
 from engine.client.errors import CLOSED, UnreachableError, faults_made_public
 from engine.client.fold import Commits, instance_key_of
 from engine.client.mirror import Mirror
+from engine.client.reads import Reads
 from engine.codec.topics import CHECKPOINT_KEY, partition_of
 from engine.errors import PublicError
 from engine.partition.ports import Record
@@ -29,7 +30,6 @@ IDLE_S = 60.0
 ENDS_AGE_S_MAX = 30.0
 CLOSE_S = 5.0
 FOLLOW_TRIES = 5
-READS_MAX = 2
 FLOORS_MAX = 100_000
 MIRRORS_MAX = 50_000
 SPENT_MAX = 200
@@ -60,8 +60,7 @@ class Tail:
         self._ends: tuple[float, dict[int, int]] = (float("-inf"), {})
         self._used_at = 0.0
         self._bytes = 0
-        # Reading a partition is dear: a thousand who wait for a stopped worker must not do it at once.
-        self._reads = threading.Semaphore(READS_MAX)
+        self._reads = Reads(connection)
 
     # --- starts ---
 
@@ -143,10 +142,13 @@ class Tail:
             return Mirror(instance_id, 0, must_read=True)
         return Mirror(instance_id, floor.offset, is_new=floor.is_new, must_read=True)
 
+    def ask(self, mirror: Mirror) -> None:
+        """Says beforehand that `read` will come: who comes later may then be served together."""
+        self._reads.ask(mirror)
+
     def read(self, mirror: Mirror) -> None:
         """Reads what the tail does not bring. Raises UnreachableError."""
-        with self._reads:
-            mirror.read(self._connection)
+        self._reads.read(mirror)
 
     def leave(self, mirror: Mirror, who: object) -> None:
         """Ends what `wait` began."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from engine.client import UnreachableError, WorkflowClient
 from engine.client import tail as tail_module
 from engine.client.connection import OnPublished
+from engine.client.mirror import Mirror
+from engine.client.reads import Reads
 from engine.codec.avro import decode_command, encode_event
 from engine.codec.topics import CHECKPOINT_KEY, history_key, partition_of
 from engine.errors import LogUnavailableFault
@@ -215,3 +219,86 @@ def test_a_wait_finds_the_run_that_refused_its_start(client, log, monkeypatch):
     client.schedule_new_workflow("w", instance_id="busy")
     state = client.wait_for_workflow_start("busy", timeout_in_seconds=WAIT_S)
     assert state.run_id == "r"
+
+
+class SlowLog(ListLog):
+    """Its first read takes until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_reading = threading.Event()
+        self.may_end = threading.Event()
+        self.failing: Iterator[bool] = itertools.repeat(False)
+
+    def read_history(self, partition: int, start: int) -> Iterator[list[Record]]:
+        self.is_reading.set()
+        assert self.may_end.wait(WAIT_S)
+        if next(self.failing):
+            raise UnreachableError("the line is cut")
+        return super().read_history(partition, start)
+
+
+def of_one_partition(count: int) -> list[str]:
+    names = (f"busy-{number}" for number in itertools.count())
+    return list(itertools.islice((each for each in names if partition_of(each, PARTITIONS) == 0), count))
+
+
+def test_one_pass_over_history_serves_all_who_asked_while_the_last_one_went_on():
+    log, ids = SlowLog(), of_one_partition(20)
+    for instance_id in ids:
+        log.complete(instance_id, "r")
+    reads, mirrors = Reads(log), [Mirror(each, 0, must_read=True) for each in ids]
+    with ThreadPoolExecutor(len(ids)) as threads:
+        done = [threads.submit(reads.read, mirrors[0])]
+        assert log.is_reading.wait(WAIT_S)
+        for mirror in mirrors[1:]:
+            reads.ask(mirror)
+            done.append(threads.submit(reads.read, mirror))
+        log.may_end.set()
+        for each in done:
+            each.result(WAIT_S)
+    assert [mirror.shown(fetch_payloads=False).is_finished for mirror in mirrors] == [True] * len(ids)
+    assert log.reads == [(0, 0), (0, 0)]
+
+
+def test_who_was_served_by_the_tail_while_waiting_for_a_read_needs_none(log):
+    (instance_id,) = of_one_partition(1)
+    log.complete(instance_id, "r")
+    mirror = Mirror(instance_id, 0)
+    assert mirror.is_unknown
+    for record in log.history[0][:-1]:
+        mirror.add(record)
+    Reads(log).read(mirror)
+    assert log.reads == []
+    assert mirror.shown(fetch_payloads=False).is_finished
+
+
+def test_an_outcome_that_comes_while_history_is_looked_through_is_shown_at_once():
+    log, (instance_id,) = SlowLog(), of_one_partition(1)
+    reads, mirror = Reads(log), Mirror(instance_id, 0)
+    with ThreadPoolExecutor(1) as threads:
+        done = threads.submit(reads.read, mirror)
+        assert log.is_reading.wait(WAIT_S)
+        log.complete(instance_id, "r")
+        for record in log.history[0][:-1]:
+            mirror.add(record)
+        assert mirror.shown(fetch_payloads=False).is_finished
+        log.may_end.set()
+        done.result(WAIT_S)
+    assert mirror.shown(fetch_payloads=False).is_finished
+    assert not mirror.is_unknown
+
+
+def test_a_read_that_fails_is_told_to_one_and_the_others_read_again():
+    log, ids = SlowLog(), of_one_partition(2)
+    for instance_id in ids:
+        log.complete(instance_id, "r")
+    reads, mirrors = Reads(log), [Mirror(each, 0, must_read=True) for each in ids]
+    reads.ask(mirrors[1])
+    log.may_end.set()
+    log.failing = iter([True, False])
+    with pytest.raises(UnreachableError):
+        reads.read(mirrors[0])
+    assert [mirror.shown(fetch_payloads=False) for mirror in mirrors] == [None, None]
+    reads.read(mirrors[1])
+    assert mirrors[1].shown(fetch_payloads=False).is_finished
