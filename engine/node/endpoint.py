@@ -1,51 +1,16 @@
-"""The port on which a process tells how it is: /metrics and /healthz. Takes only GET; shows no payload.
+"""What a worker process tells of itself: its metrics and its health, from before it has a worker on."""
 
-On threads of its own, which only read: a worker runs no differently for being looked at.
-"""
-
-import errno
-import logging
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterable
-from socketserver import ThreadingMixIn
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.exposition import make_wsgi_app
-from typing_extensions import override
+from prometheus_client.registry import Collector
 
-from engine.errors import ConfigurationError
 from engine.node import health
-from engine.node.collector import WorkerCollector
 from engine.node.lags import Lags, Sampler
-from engine.node.readings import View
+from engine.node.metrics import METRICS
+from engine.node.readings import READERS, View
 from engine.node.worker import Worker
-
-log = logging.getLogger(__name__)
-
-PORT_MAX = 65_535
-READ_SECONDS = 10
-HEALTH = {"/healthz": health.health, "/healthz/live": health.live, "/healthz/ready": health.ready}
-
-Start = Callable[[str, list[tuple[str, str]]], object]
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-    # Its handler threads end with the process, as they only read.
-    block_on_close = False
-
-
-class _Handler(WSGIRequestHandler):
-    # A connection that says nothing must not keep its thread for ever.
-    timeout = READ_SECONDS
-
-    @override
-    def log_message(self, format: str, *args: Any) -> None:
-        """A scrape is nothing to tell of."""
+from engine.telemetry.collector import TableCollector
+from engine.telemetry.server import TelemetryServer
 
 
 class Endpoint:
@@ -56,13 +21,15 @@ class Endpoint:
         self._worker: Worker | None = None
         self._sampler: Sampler | None = None
         self._names = ("", "")
-        registry = CollectorRegistry()
-        registry.register(WorkerCollector(self._view))
-        ProcessCollector(registry=registry)
-        self._metrics = make_wsgi_app(registry)
-        self._server = _listen(host, port, self._answer)
-        self.port: int = self._server.server_port
-        threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
+        self._server = TelemetryServer(
+            host, port, lambda: health.live(self._worker), lambda: health.ready(self._worker)
+        )
+        self._server.add(TableCollector(METRICS, READERS, self._view))
+        self.port = self._server.port
+
+    def add(self, collector: Collector) -> None:
+        """It tells of something else in this process too."""
+        self._server.add(collector)
 
     def show(self, worker: Worker, app_id: str, namespace: str) -> None:
         """From now on it tells of this worker."""
@@ -77,51 +44,10 @@ class Endpoint:
         """Answers no more."""
         if self._sampler is not None:
             self._sampler.stop()
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.close()
 
     def _view(self) -> View | None:
         worker, sampler = self._worker, self._sampler
         if worker is None:
             return None
         return View(worker, Lags(time.monotonic()) if sampler is None else sampler.lags, *self._names)
-
-    def _answer(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
-        path = environ["PATH_INFO"]
-        if environ["REQUEST_METHOD"] != "GET":
-            return _plain(start, "405 Method Not Allowed", b"expected GET\n")
-        try:
-            if path == "/metrics":
-                answer: Iterable[bytes] = self._metrics(environ, start)
-                return answer
-            if path in HEALTH:
-                found = HEALTH[path](self._worker)
-                status = "200 OK" if found.is_good else "503 Service Unavailable"
-                return _plain(start, status, found.body(), "application/json")
-        except Exception:
-            log.exception("%s not answered", path)
-            return _plain(start, "500 Internal Server Error", b"see the log\n")
-        paths = ", ".join(("/metrics", *HEALTH))
-        return _plain(start, "404 Not Found", f"expected one of {paths}\n".encode())
-
-
-def _plain(start: Start, status: str, body: bytes, content_type: str = "text/plain") -> list[bytes]:
-    start(status, [("Content-Type", content_type), ("Content-Length", str(len(body)))])
-    return [body]
-
-
-def _listen(host: str, port: int, answer: Callable[..., Iterable[bytes]]) -> _Server:
-    remedy = "choose another with --metrics-port and --metrics-host"
-    if port > PORT_MAX:
-        message = (
-            f"expected a port up to {PORT_MAX} for metrics, but with the slot's number it is {port}; {remedy}"
-        )
-        raise ConfigurationError(message)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    server = type("_FamilyServer", (_Server,), {"address_family": family})
-    try:
-        return make_server(host, port, answer, server, _Handler)
-    except OSError as error:
-        what = "it is taken" if error.errno == errno.EADDRINUSE else str(error)
-        message = f"expected to listen on {host} port {port} for metrics, but {what}; {remedy}"
-        raise ConfigurationError(message) from error

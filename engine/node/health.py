@@ -5,40 +5,12 @@ Ready: it is a member of its group, what it is assigned is live or will soon be,
 A member without a partition is ready: it stands by.
 """
 
-import msgspec
-
 from engine.node.worker import Worker
+from engine.telemetry.health import Check, Health
 
 CLAIMING_SECONDS_MAX = 60.0
 # The watchdog looks once a second, and ends a process that stood still too long by itself.
 STOOD_GRACE_SECONDS = 5.0
-
-
-class Check(msgspec.Struct, frozen=True):
-    """One thing that was looked at."""
-
-    name: str
-    is_good: bool
-    detail: str
-
-
-class Health(msgspec.Struct, frozen=True):
-    """All of them."""
-
-    checks: list[Check]
-
-    @property
-    def is_good(self) -> bool:
-        """Whether each of them is."""
-        return all(check.is_good for check in self.checks)
-
-    def body(self) -> bytes:
-        """As JSON."""
-        checks = {
-            each.name: {"status": "pass" if each.is_good else "fail", "detail": each.detail}
-            for each in self.checks
-        }
-        return msgspec.json.encode({"status": "pass" if self.is_good else "fail", "checks": checks}) + b"\n"
 
 
 def live(worker: Worker | None) -> Health:
@@ -57,11 +29,6 @@ def ready(worker: Worker | None) -> Health:
         text = "waits for Kafka, or for its topics"
         return Health([Check("membership", is_good=False, detail=text)])
     return Health([_membership(worker), _claims(worker), _damage(worker)])
-
-
-def health(worker: Worker | None) -> Health:
-    """Everything."""
-    return Health([*live(worker).checks, *ready(worker).checks])
 
 
 def _membership(worker: Worker) -> Check:

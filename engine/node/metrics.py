@@ -1,31 +1,9 @@
-"""The table of all metrics: name, kind, labels, meaning with its unit. `ops.generate` writes it down.
+"""The table of a worker's metrics: name, kind, labels, meaning with its unit. `ops.generate` writes it down.
 
 A metric that isn't here is not exported, and one that is here always is: a test compares.
 """
 
-from enum import StrEnum
-
-import msgspec
-
-
-class Kind(StrEnum):
-    """How a metric behaves."""
-
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
-    # A counter whose name, which is Dapr's, lacks the suffix that makes it one.
-    UNTYPED = "untyped"
-
-
-class Metric(msgspec.Struct, frozen=True):
-    """One of them. A counter's name is told with its suffix."""
-
-    name: str
-    kind: Kind
-    help: str
-    labels: tuple[str, ...] = ()
-
+from engine.telemetry.table import Kind, Metric
 
 _C, _G, _H, _U = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM, Kind.UNTYPED
 _P = ("partition",)

@@ -13,11 +13,14 @@ import msgspec
 import engine
 from engine.core.turn import STALL_CRASHED, STALL_HISTORY_LIMIT, STALL_NONDETERMINISM
 from engine.model.effects import Reason
-from engine.node.lags import Lags, Waiting
+from engine.node.lags import Lags
 from engine.node.worker import Worker
 from engine.partition.measures import MS, OPERATIONS, SECOND, Histogram
 from engine.partition.owner import Owner
 from engine.partition.status import OwnerStatus
+from engine.telemetry.backlog import Waiting
+from engine.telemetry.table import Labels, Reading, Scaled, one
+from engine.telemetry.table import Reader as TableReader
 
 OUTCOMES = ("committed", "fenced", "doubt")
 LOSSES = ("fenced", "doubt", "cache", "inbox")
@@ -39,25 +42,7 @@ class View(msgspec.Struct, frozen=True):
         return [each for each in list(self.worker.loop.owners.values()) if each.turns is not None]
 
 
-class Scaled(msgspec.Struct, frozen=True):
-    """A histogram, and how many of its units make one of the metric's."""
-
-    histogram: Histogram
-    units: int = 1
-
-
-Labels = tuple[str, ...]
-Reading = tuple[Labels, float | Scaled]
-Reader = Callable[[View], Iterator[Reading]]
-
-
-def _one(read: Callable[[View], float | Scaled]) -> Reader:
-    """A metric without labels."""
-
-    def reader(view: View) -> Iterator[Reading]:
-        yield (), read(view)
-
-    return reader
+Reader = TableReader[View]
 
 
 def _counters(field: str) -> Reader:
@@ -178,7 +163,7 @@ _DAPR = "dapr_runtime_workflow_"
 READERS: dict[str, Reader] = {
     "engine_turns_total": _counters("turns"),
     "engine_events_total": _counters("events"),
-    "engine_turn_seconds": _one(lambda v: Scaled(v.worker.measures.turn_ns, SECOND)),
+    "engine_turn_seconds": one(lambda v: Scaled(v.worker.measures.turn_ns, SECOND)),
     "engine_replays_total": _counters("replays"),
     "engine_instances_live": _owners(lambda o, _: len(o.turns.seats)),
     "engine_executions_live": _owners(lambda o, _: o.turns.seats.executions),
@@ -189,48 +174,48 @@ READERS: dict[str, Reader] = {
     "engine_stalls_total": _tally(lambda v: v.worker.measures.stalls, STALLS),
     "engine_instances_stalled": _tally(_stalled, STALLS),
     "engine_commits_total": _tally(lambda v: v.worker.measures.commits, OUTCOMES),
-    "engine_commit_seconds": _one(lambda v: Scaled(v.worker.measures.commit_ns, SECOND)),
-    "engine_commit_records": _one(lambda v: Scaled(v.worker.measures.commit_records)),
-    "engine_commit_bytes": _one(lambda v: Scaled(v.worker.measures.commit_bytes)),
+    "engine_commit_seconds": one(lambda v: Scaled(v.worker.measures.commit_ns, SECOND)),
+    "engine_commit_records": one(lambda v: Scaled(v.worker.measures.commit_records)),
+    "engine_commit_bytes": one(lambda v: Scaled(v.worker.measures.commit_bytes)),
     "engine_uncommitted_seconds": _owners(_uncommitted),
     "engine_outbox_unacknowledged": _owners(lambda o, _: o.turns.outbox.unacknowledged),
     "engine_rocksdb_bytes": lambda v: (((str(p),), size) for p, size in v.lags.cache_bytes.items()),
     "engine_inbox_lag_records": _inbox_lag,
     "engine_inbox_lag_seconds": _waiting(lambda lags: lags.inbox, _age),
-    "engine_inbox_wait_seconds": _one(lambda v: Scaled(v.worker.measures.inbox_wait_ms, 1000)),
+    "engine_inbox_wait_seconds": one(lambda v: Scaled(v.worker.measures.inbox_wait_ms, 1000)),
     "engine_commands_lag_records": _waiting(lambda lags: lags.commands, lambda w: w.records),
     "engine_commands_lag_seconds": _waiting(lambda lags: lags.commands, _age),
     "engine_commands_held_records": _waiting(lambda lags: lags.held, lambda w: w.records),
     "engine_commands_held_seconds": _waiting(lambda lags: lags.held, _age),
-    "engine_lag_sample_age_seconds": _one(lambda v: time.monotonic() - v.lags.sampled_at),
-    "engine_ingress_forwarded_total": _one(lambda v: v.worker.ingress.forwarded),
-    "engine_ingress_refused_total": _one(lambda v: v.worker.ingress.refused),
-    "engine_ingress_restarts_total": _one(lambda v: v.worker.ingress.restarts),
-    "engine_ingress_held": _one(lambda v: v.worker.ingress.held),
+    "engine_lag_sample_age_seconds": one(lambda v: time.monotonic() - v.lags.sampled_at),
+    "engine_ingress_forwarded_total": one(lambda v: v.worker.ingress.forwarded),
+    "engine_ingress_refused_total": one(lambda v: v.worker.ingress.refused),
+    "engine_ingress_restarts_total": one(lambda v: v.worker.ingress.restarts),
+    "engine_ingress_held": one(lambda v: v.worker.ingress.held),
     "engine_timers_armed": _owners(lambda o, _: len(o.turns.timers)),
     "engine_timers_fired_total": _counters("timers_fired"),
-    "engine_timer_late_seconds": _one(lambda v: Scaled(v.worker.measures.timer_late_ms, 1000)),
+    "engine_timer_late_seconds": one(lambda v: Scaled(v.worker.measures.timer_late_ms, 1000)),
     "engine_timer_overdue_seconds": _owners(_overdue),
     "engine_retention_purged_total": _counters("expired"),
     "engine_retention_overdue_seconds": _owners(lambda o, _: o.turns.retention.overdue_ms / 1000),
-    "engine_activities_started_total": _one(lambda v: v.worker.pool.started),
-    "engine_activities_queued": _one(lambda v: v.worker.pool.waiting),
-    "engine_activities_running": _one(lambda v: max(0, v.worker.pool.under_way - v.worker.pool.waiting)),
-    "engine_activity_queue_seconds": _one(lambda v: Scaled(v.worker.pool.measures.queue_ns, SECOND)),
+    "engine_activities_started_total": one(lambda v: v.worker.pool.started),
+    "engine_activities_queued": one(lambda v: v.worker.pool.waiting),
+    "engine_activities_running": one(lambda v: max(0, v.worker.pool.under_way - v.worker.pool.waiting)),
+    "engine_activity_queue_seconds": one(lambda v: Scaled(v.worker.pool.measures.queue_ns, SECOND)),
     "engine_activity_run_seconds": _attempts(lambda e: Scaled(e.ran_ns, SECOND), is_ours=True),
     "engine_partitions_owned": _statuses,
-    "engine_partitions": _one(lambda v: v.worker.ports.log.identity.partitions),
-    "engine_partitions_damaged": _one(lambda v: len(v.worker.loop.damaged)),
+    "engine_partitions": one(lambda v: v.worker.ports.log.identity.partitions),
+    "engine_partitions_damaged": one(lambda v: len(v.worker.loop.damaged)),
     "engine_partition_claiming_seconds": _claiming,
-    "engine_claims_total": _one(lambda v: v.worker.loop.claims),
-    "engine_claim_failures_total": _one(lambda v: v.worker.measures.claim_failures),
-    "engine_reclaims_total": _one(lambda v: v.worker.measures.reclaims),
+    "engine_claims_total": one(lambda v: v.worker.loop.claims),
+    "engine_claim_failures_total": one(lambda v: v.worker.measures.claim_failures),
+    "engine_reclaims_total": one(lambda v: v.worker.measures.reclaims),
     "engine_losses_total": _tally(lambda v: v.worker.measures.losses, LOSSES),
-    "engine_restore_seconds": _one(lambda v: Scaled(v.worker.measures.restore_ns, SECOND)),
-    "engine_restored_records_total": _one(lambda v: v.worker.measures.restored_records),
-    "engine_group_member": _one(lambda v: v.worker.is_member),
-    "engine_owner_stood_seconds": _one(lambda v: v.worker.stood_ms / 1000),
-    "engine_calls_under_way": _one(lambda v: sum(owner.turns.calls_open for owner in v.owners)),
+    "engine_restore_seconds": one(lambda v: Scaled(v.worker.measures.restore_ns, SECOND)),
+    "engine_restored_records_total": one(lambda v: v.worker.measures.restored_records),
+    "engine_group_member": one(lambda v: v.worker.is_member),
+    "engine_owner_stood_seconds": one(lambda v: v.worker.stood_ms / 1000),
+    "engine_calls_under_way": one(lambda v: sum(owner.turns.calls_open for owner in v.owners)),
     "engine_build_info": _build,
     f"{_DAPR}operation_count": _operations,
     f"{_DAPR}execution_count": _runs(lambda e: e.count),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from engine.node.lags import MARKS_MAX, Backlog, Sampler, Waiting
+from engine.node.lags import Sampler
 from engine.partition.ports import CommandsEnd, Ends
+from engine.telemetry.backlog import MARKS_MAX, Backlog, Waiting
 
 
 def test_the_oldest_record_that_waits_is_as_old_as_the_end_that_first_had_it() -> None:

@@ -12,10 +12,11 @@ from engine.core.decide import Seat
 from engine.errors import ConfigurationError
 from engine.model.state import InstanceState, Phase
 from engine.node.endpoint import Endpoint
-from engine.node.metrics import METRICS, Kind
+from engine.node.metrics import METRICS
 from engine.node.readings import READERS
 from engine.partition.measures import Histogram, Measures
 from engine.partition.notices import Stalls
+from engine.telemetry.table import Kind
 from tests.metrics.running import Running, gate, get, running
 from tests.metrics.tools import run_tool
 

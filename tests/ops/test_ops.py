@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from engine.cli.reference import commands
-from engine.node.metrics import METRICS, Kind, Metric
+from engine.node.metrics import METRICS
 from engine.settings import declared
+from engine.telemetry.table import Kind, Metric
 from ops import generate
 from tests.metrics.tools import run_tool
 

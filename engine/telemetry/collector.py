@@ -1,19 +1,19 @@
 """From readings to what prometheus-client exports. Everything is read at the scrape; nothing is kept."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Generic
 
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
-    Metric,
     UnknownMetricFamily,
 )
+from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from engine.node.metrics import METRICS, Kind
-from engine.node.readings import READERS, Reading, Scaled, View
+from engine.telemetry.table import Kind, Metric, Reader, Reading, Scaled, V
 
 _FAMILIES = {
     Kind.COUNTER: CounterMetricFamily,
@@ -22,20 +22,24 @@ _FAMILIES = {
 }
 
 
-class WorkerCollector(Collector):
-    """One worker's metrics; none while there is no worker to be viewed."""
+class TableCollector(Collector, Generic[V]):
+    """The metrics of one table; none while there is nothing to be viewed."""
 
-    def __init__(self, view: Callable[[], View | None]) -> None:
+    def __init__(
+        self, table: Sequence[Metric], readers: Mapping[str, Reader[V]], view: Callable[[], V | None]
+    ) -> None:
+        self._table = table
+        self._readers = readers
         self._view = view
 
     @override
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[Family]:
         """All metrics of the table, those without a value too."""
         view = self._view()
         if view is None:
             return
-        for metric in METRICS:
-            readings = READERS[metric.name](view)
+        for metric in self._table:
+            readings = self._readers[metric.name](view)
             if metric.kind is Kind.HISTOGRAM:
                 yield _histogram(metric.name, metric.help, metric.labels, readings)
             else:
@@ -46,7 +50,7 @@ class WorkerCollector(Collector):
                 yield family
 
 
-def _histogram(name: str, text: str, labels: tuple[str, ...], readings: Iterator[Reading]) -> Metric:
+def _histogram(name: str, text: str, labels: tuple[str, ...], readings: Iterator[Reading]) -> Family:
     family = HistogramMetricFamily(name, text, labels=labels)
     for values, scaled in readings:
         assert isinstance(scaled, Scaled), f"{name} is a histogram"
