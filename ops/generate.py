@@ -1,10 +1,13 @@
 """Writes what is derived from the table of metrics: METRICS.md and the dashboard. A test compares them."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.gateway.metrics import METRICS as GATEWAY_METRICS
 from engine.node.metrics import METRICS
+from engine.telemetry.table import Metric
 from ops.panels import ROWS, Panel
 
 HERE = Path(__file__).parent
@@ -25,30 +28,44 @@ port of its own, that number plus the number of its slot, from 0 on: a scrape th
 another, and a counter begins anew with its process, as Prometheus expects. So use `rate` and `increase`. A
 counter with the label `partition` goes on where the partition's last owner in the same process left it.
 
-Lags and the cache's size are read every 5 s, not at the scrape. Everything is in seconds and bytes, but for
-what has one of Dapr's names, which is in Dapr's milliseconds. No label holds what an outsider can choose: a
-workflow or activity that the app doesn't register is counted as `other`.
+`engine gateway --metrics-port 9463` has its own, with its health; in `engine dev` and `engine worker
+--http` the worker's port tells of the gateway too. No port of metrics asks for a token, and none tells what
+is served.
+
+Lags and the cache's size are read every 5 s, a gateway's lag every second, not at the scrape. Everything is
+in seconds and bytes, but for what has one of Dapr's names, which is in Dapr's milliseconds. No label holds
+what an outsider can choose: a workflow or activity that the app doesn't register is counted as `other`, and
+so is a path that is no route.
+"""
+_TABLE = """
+## Of a {what}
 
 | name | kind | labels | meaning |
 |---|---|---|---|
 """
 _TAIL = """
-Besides, `process_…` of prometheus-client: memory, CPU, files.
+## Besides
 
-Dapr's counters have no suffix `_total`, hence no type here. Not exported are `…_operation_latency` (a
-caller's view, hence a gateway's), `…_activity_payload_size_ratio`, and what measures parts that are not in
-this engine: actors, their locks and wakes, the scheduler, attestation, access lists, resiliency policies. A
-run that continues as a new one counts as `success`; one that stalls, as `recoverable`.
+There are `process_…` of prometheus-client: memory, CPU, files.
+
+Dapr's counters have no suffix `_total`, hence no type here. Not exported are
+`…_activity_payload_size_ratio`, and what measures parts that are not in this engine: actors, their locks
+and wakes, the scheduler, attestation, access lists, resiliency policies. A run that continues as a new one
+counts as `success`; one that stalls, as `recoverable`.
 """
 
 
 def reference() -> str:
     """The text of METRICS.md."""
+    return _HEAD + _table("worker", METRICS) + _table("gateway", GATEWAY_METRICS) + _TAIL
+
+
+def _table(what: str, metrics: Sequence[Metric]) -> str:
     rows = [
         f"| `{each.name}` | {each.kind} | {', '.join(f'`{label}`' for label in each.labels)} | {each.help} |"
-        for each in METRICS
+        for each in metrics
     ]
-    return _HEAD + "\n".join(rows) + "\n" + _TAIL
+    return _TABLE.format(what=what) + "\n".join(rows) + "\n"
 
 
 def dashboard() -> str:
@@ -101,7 +118,7 @@ def _graph(panel: Panel) -> dict[str, Any]:
 def _variables() -> list[dict[str, Any]]:
     source = {"type": "datasource", "name": "source", "label": "source", "query": "prometheus"}
     labels = (
-        ("instance", "engine_build_info", "instance"),
+        ("instance", '{__name__=~"engine_build_info|engine_gateway_ready"}', "instance"),
         ("app", "dapr_runtime_workflow_operation_count", "app_id"),
         ("workflow", "dapr_runtime_workflow_execution_count", "workflow_name"),
     )

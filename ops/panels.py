@@ -51,10 +51,11 @@ ROWS = (
         "Is it well?",
         (
             Panel(
-                "Workers up",
+                "Processes up",
                 "short",
                 (
                     ('sum(up{job="engine",instance=~"$instance"})', "up"),
+                    ('sum(up{job="engine-gateway",instance=~"$instance"})', "gateways up"),
                     ("sum(engine_group_member{$pod})", "members of their group"),
                 ),
             ),
@@ -256,6 +257,102 @@ ROWS = (
             Panel(
                 "Local cache", "bytes", (("sum by (instance) (engine_rocksdb_bytes{$pod})", "{{instance}}"),)
             ),
+        ),
+    ),
+    Row(
+        "Retention",
+        (
+            Panel("Purged", "ops", _rate("engine_retention_purged_total", "partition", "{{partition}}")),
+            Panel(
+                "Next purge overdue",
+                "s",
+                _max("engine_retention_overdue_seconds", "partition", "{{partition}}"),
+                "It grows while more ends than --retention-per-second lets go.",
+            ),
+        ),
+    ),
+    Row(
+        "Gateways and their read models",
+        (
+            Panel(
+                "Requests",
+                "ops",
+                (
+                    (
+                        _rates("engine_gateway_requests_total", "method, route, status"),
+                        "{{status}} {{method}} {{route}}",
+                    ),
+                ),
+            ),
+            Panel(
+                "Request seconds, 95 %",
+                "s",
+                (
+                    (
+                        _quantile(
+                            0.95,
+                            "engine_gateway_request_seconds",
+                            "method, route",
+                            '$pod,route!~".*/(wait|events)"',
+                        ),
+                        "{{method}} {{route}}",
+                    ),
+                ),
+                "Without waits and streams, which last as long as is wished.",
+            ),
+            Panel(
+                "Commands by outcome",
+                "ops",
+                _rate("engine_gateway_commands_total", "outcome", "{{outcome}}"),
+                "Undecided: no worker answered in time.",
+            ),
+            Panel("Command to answer", "s", _quantiles("engine_gateway_command_seconds")),
+            Panel(
+                "Operations as their callers see them, 95 %",
+                "ms",
+                (
+                    (
+                        _quantile(
+                            0.95,
+                            "dapr_runtime_workflow_operation_latency",
+                            "operation, status",
+                            'app_id=~"$app"',
+                        ),
+                        "{{operation}} {{status}}",
+                    ),
+                ),
+            ),
+            Panel(
+                "Under way",
+                "short",
+                (
+                    ("sum(engine_gateway_requests_under_way{$pod})", "requests"),
+                    ("sum(engine_gateway_waits{$pod})", "of them waits"),
+                    ("sum(engine_gateway_streams{$pod})", "of them streams"),
+                ),
+            ),
+            Panel(
+                "Gateways ready",
+                "short",
+                (
+                    ("sum(engine_gateway_connected{$pod})", "connected"),
+                    ("sum(engine_gateway_ready{$pod})", "ready"),
+                ),
+            ),
+            Panel(
+                "Read model behind",
+                "s",
+                _max("engine_projection_lag_seconds", "instance, partition", "{{instance}} {{partition}}"),
+            ),
+            Panel(
+                "Read model behind, offsets",
+                "short",
+                (("sum by (instance) (engine_projection_lag_records{$pod})", "{{instance}}"),),
+            ),
+            Panel(
+                "Events taken in", "ops", _rate("engine_projection_events_total", "instance", "{{instance}}")
+            ),
+            Panel("Read model's files", "bytes", _max("engine_projection_bytes", "instance", "{{instance}}")),
         ),
     ),
     Row(

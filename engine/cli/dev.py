@@ -11,7 +11,7 @@ from engine.cli.beginning import Stage, rebuild_of, restore_of, showing
 from engine.cli.ending import serve_and_end
 from engine.cli.logs import configure_logging
 from engine.cli.opening import announcing
-from engine.cli.serving import port_option, serving, settings_of
+from engine.cli.serving import metrics_port_option, port_option, serving, settings_of
 from engine.cli.settings import settings_options
 from engine.client.embedded import EmbeddedConnection
 from engine.embedded import EmbeddedCommandSource, EmbeddedLags, EmbeddedLog
@@ -52,14 +52,7 @@ RETENTION = [setting.name for setting in declared() if setting.name.startswith("
     "--http/--no-http", "is_served", default=True, show_default=True, help="Serve Dapr's HTTP API too."
 )
 @port_option(" Where it isn't given and taken already, any that is free is served on.")
-@click.option(
-    "--metrics-port",
-    type=click.IntRange(0, 65_535),
-    default=0,
-    envvar="ENGINE_METRICS_PORT",
-    show_envvar=True,
-    help="Serve /metrics and /healthz on this port of 127.0.0.1. 0 serves none.",
-)
+@metrics_port_option
 @settings_options(RETENTION)
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), default="warning", show_default=True)
 @click.option("--log-format", type=click.Choice(LOG_FORMATS), default="text", show_default=True)
@@ -109,6 +102,8 @@ def _run(application: str, directory: Path, settings: Settings, port: int | None
     click.echo(f"activities: {', '.join(sorted(registry.activities)) or 'none'}")
     click.echo(f"all data is kept in {directory}")
     with _http(log, app, port, stop) as gateway, showing(restore_of(worker), *_rebuild_of(gateway)):
+        if endpoint is not None and gateway is not None:
+            endpoint.add(gateway.collector)
         worker.run(on_ready=lambda: click.echo(f"ready, {log.identity.partitions} partitions; Ctrl-C stops"))
     click.echo("stopped; the next 'engine dev' goes on from here")
     return 0

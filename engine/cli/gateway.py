@@ -3,6 +3,7 @@
 import logging
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,8 +12,16 @@ from engine.cli.ending import serve_and_end
 from engine.cli.logs import configure_logging
 from engine.cli.opening import LogOptions
 from engine.cli.options import log_options
-from engine.cli.serving import host_option, port_option, serving, settings_of
+from engine.cli.serving import (
+    host_option,
+    metrics_host_option,
+    metrics_port_option,
+    port_option,
+    serving,
+    settings_of,
+)
 from engine.client.errors import UnreachableError
+from engine.gateway.endpoint import Endpoint
 from engine.gateway.server import GatewaySettings
 from engine.node.process import FAULT_EXIT, StopRequest
 from engine.settings import LOG_FORMATS, LOG_LEVELS
@@ -26,6 +35,8 @@ EMBEDDED_APP = "dev"
 @click.command(short_help="Serve an app over HTTP.")
 @host_option
 @port_option()
+@metrics_port_option
+@metrics_host_option
 @click.option(
     "--state-dir",
     default="",
@@ -37,25 +48,41 @@ EMBEDDED_APP = "dev"
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True)
 @click.option("--log-format", type=click.Choice(LOG_FORMATS), default="json", show_default=True)
 @log_options
-def gateway(log: LogOptions, http_host: str, http_port: int | None, state_dir: str, **logs: str) -> None:
+def gateway(log: LogOptions, http_host: str, http_port: int | None, state_dir: str, **values: Any) -> None:
     """Serve Dapr's workflow API, and what goes beyond it, until SIGTERM or SIGINT.
 
     It reads history into a SQLite file and answers from there. Any number may run. A token in
     ENGINE_API_TOKEN (or DAPR_API_TOKEN) is asked for in the header dapr-api-token. /openapi.json describes
     the API.
     """
-    configure_logging(logs["log_level"], logs["log_format"])
+    configure_logging(values["log_level"], values["log_format"])
     app_id = log.app or EMBEDDED_APP
-    settings = settings_of(app_id, Path(state_dir or STATE_DIRECTORY / app_id), http_host, http_port)
-    serve_and_end(lambda: _run(log, settings, StopRequest()))
+    directory = Path(state_dir or STATE_DIRECTORY / app_id)
+    settings = settings_of(app_id, directory, http_host, http_port, namespace=log.namespace)
+
+    def serve() -> int:
+        return _run(log, settings, _open_endpoint(values["metrics_host"], values["metrics_port"]))
+
+    serve_and_end(serve)
 
 
-def _run(log: LogOptions, settings: GatewaySettings, stop: StopRequest) -> int:
+def _open_endpoint(host: str, port: int) -> Endpoint | None:
+    if not port:
+        return None
+    endpoint = Endpoint(host, port)
+    logger.info("metrics are served", extra={"port": endpoint.port})
+    return endpoint
+
+
+def _run(log: LogOptions, settings: GatewaySettings, endpoint: Endpoint | None) -> int:
+    stop = StopRequest()
     # A gateway may be started before its Kafka is.
     connection = stop.until_reached(log.open_connection, UnreachableError)
     if connection is None:
         return 0
     with closing(connection), serving(connection, settings, stop) as gateway:
+        if endpoint is not None:
+            endpoint.show(gateway)
         click.echo(f"serving {gateway.url}; Ctrl-C stops")
         with showing(rebuild_of(gateway.projection)):
             stop.asked.wait()

@@ -43,8 +43,29 @@ def port_option(prose: str = "") -> Callable[[F], F]:
     )
 
 
+metrics_port_option = click.option(
+    "--metrics-port",
+    type=click.IntRange(0, PORT_MAX),
+    default=0,
+    envvar="ENGINE_METRICS_PORT",
+    show_default=True,
+    show_envvar=True,
+    metavar="PORT",
+    help="Where /metrics and /healthz are served. 0 serves none.",
+)
+metrics_host_option = click.option(
+    "--metrics-host",
+    default=HOST,
+    envvar="ENGINE_METRICS_HOST",
+    show_default=True,
+    show_envvar=True,
+    metavar="ADDRESS",
+    help="The address they are served on. They ask for no token.",
+)
+
+
 def settings_of(
-    app_id: str, directory: Path, host: str, port: int | None, *, workers: int = 0
+    app_id: str, directory: Path, host: str, port: int | None, *, workers: int = 0, namespace: str = "wf"
 ) -> GatewaySettings:
     """A gateway's settings, with the token of the environment."""
     return GatewaySettings(
@@ -54,6 +75,7 @@ def settings_of(
         port=PORT if port is None else port,
         token=read_token(),
         workers=workers,
+        namespace=namespace,
     )
 
 

@@ -18,6 +18,7 @@ from engine.cli.settings import settings_options
 from engine.client.opening import open_kafka
 from engine.errors import ConfigurationError
 from engine.kafka.settings import load_properties
+from engine.node.endpoint import Endpoint
 from engine.node.process import Assignment, StopRequest, end_process, run_process
 from engine.node.state import Slot, take_slots
 from engine.node.supervisor import CONFIGURATION_EXIT, Supervisor
@@ -72,7 +73,9 @@ def worker(application: str, **values: Any) -> None:
     end_process(run(slots[0]) if len(slots) == 1 else Supervisor(slots, run).run())
 
 
-def _with_progress(stop: StopRequest, worker: Worker) -> AbstractContextManager[None]:
+def _with_progress(
+    stop: StopRequest, worker: Worker, endpoint: Endpoint | None
+) -> AbstractContextManager[None]:
     return showing(restore_of(worker))
 
 
@@ -81,9 +84,16 @@ def _run_with_http(assignment: Assignment, http: _Http, number: int, slot: Slot)
         return run_process(assignment, slot, _with_progress)
 
     @contextmanager
-    def beside(stop: StopRequest, worker: Worker) -> Iterator[None]:
+    def beside(stop: StopRequest, worker: Worker, endpoint: Endpoint | None) -> Iterator[None]:
         settings = assignment.settings
-        told = settings_of(settings.app, slot.directory / "gateway", http.host, http.port, workers=1)
+        told = settings_of(
+            settings.app,
+            slot.directory / "gateway",
+            http.host,
+            http.port,
+            workers=1,
+            namespace=settings.namespace,
+        )
         kafka = settings.kafka("gateway", assignment.kafka_properties)
         connection = open_kafka(kafka.bootstrap_servers, kafka.app, kafka.namespace, kafka.extra)
         with (
@@ -91,6 +101,8 @@ def _run_with_http(assignment: Assignment, http: _Http, number: int, slot: Slot)
             serving(connection, told, stop) as gateway,
             showing(restore_of(worker), rebuild_of(gateway.projection)),
         ):
+            if endpoint is not None:
+                endpoint.add(gateway.collector)
             yield
 
     return run_process(assignment, slot, beside)

@@ -30,6 +30,7 @@ from engine.gateway.http import (
     read_parameter,
 )
 from engine.gateway.idempotency import Keys
+from engine.gateway.measures import ROUTE
 from engine.gateway.openapi import openapi
 
 log = logging.getLogger(__name__)
@@ -100,6 +101,7 @@ def _pattern(route: Route) -> str:
 
 def _endpoint(route: Route, keys: Keys) -> Callable[[Request], Awaitable[HttpResponse]]:
     async def endpoint(request: Request) -> HttpResponse:
+        request.scope[ROUTE] = route
         try:
             return _response(await _carry_out(route, keys, request))
         except Problem as problem:

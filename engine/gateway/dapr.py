@@ -90,6 +90,7 @@ class DaprApi:
         body=Body(prose="The input, as the workflow gets it: JSON, or bytes of another content type."),
         is_command=True,
         recover="recover_start",
+        dapr_operation="create_workflow",
     )
     async def start(self, call: Call) -> Reply:
         """Start a workflow. Answers when its first turn is committed."""
@@ -126,6 +127,7 @@ class DaprApi:
         Response(status=200, prose="The instance.", kind=State),
         *_ERRORS,
         parameters=(_COMPONENT, _INSTANCE, _APP),
+        dapr_operation="get_workflow",
     )
     async def get(self, call: Call) -> Reply:
         """Where an instance stands, with its input and its outcome."""
@@ -148,6 +150,7 @@ class DaprApi:
         parameters=(_COMPONENT, _INSTANCE, _EVENT, _APP),
         body=Body(prose="What the event carries: JSON, or bytes of another content type."),
         is_command=True,
+        dapr_operation="add_event",
     )
     async def raise_event(self, call: Call) -> Reply:
         """Bring an event to an instance. It waits there until the workflow asks for it."""
@@ -188,7 +191,7 @@ class DaprApi:
         check_ignored(call)
         return await self._send(requests.terminate(instance_id, None, recursive=True), failed)
 
-    @operation("POST", "/{instance}/purge", _DONE, *_COMMAND_ERRORS, **_VERB)
+    @operation("POST", "/{instance}/purge", _DONE, *_COMMAND_ERRORS, **_VERB, dapr_operation="purge_workflow")
     async def purge(self, call: Call) -> Reply:
         """Remove a finished instance, its children and its history."""
         instance_id = known_id(call)

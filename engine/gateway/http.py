@@ -153,6 +153,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     is_command: bool = False
     # What may have come of a command whose answer was lost.
     recover: Recover | None = None
+    # What Dapr's metrics call it; nothing for what they don't count.
+    dapr_operation: str = ""
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,6 +167,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     body: Body | None = None
     is_command: bool = False
     recover: str = ""
+    dapr_operation: str = ""
 
 
 _DECLARED = "__operation__"

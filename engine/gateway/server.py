@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 import uvicorn
-from starlette.applications import Starlette
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp
 from typing_extensions import override
 
 from engine.client.connection import Connection
@@ -21,11 +22,15 @@ from engine.gateway.dapr import DaprApi
 from engine.gateway.guard import Policy
 from engine.gateway.http import Route
 from engine.gateway.idempotency import Keys
+from engine.gateway.lag import Lag
+from engine.gateway.measures import Measured, Measures
+from engine.gateway.metrics import METRICS, READERS, View
 from engine.gateway.operators import OperatorApi
 from engine.gateway.service import COMMAND_WAIT_S, Service
 from engine.gateway.sidecar import SidecarApi
 from engine.gateway.streams import Streams
 from engine.projection import Projection
+from engine.telemetry.collector import TableCollector
 
 log = logging.getLogger(__name__)
 # It tells of every start and end what is told here already.
@@ -54,6 +59,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     token: str = ""
     # How many workers run in this process.
     workers: int = 0
+    # Of the topics; a label of Dapr's metrics.
+    namespace: str = "wf"
     command_wait_s: float = COMMAND_WAIT_S
 
 
@@ -75,6 +82,12 @@ class Gateway:
         except BaseException:
             self._socket.close()
             raise
+        self._measures = Measures()
+        self._lag = Lag()
+        # None until it has begun.
+        self.service: Service | None = None
+        # Its metrics; it tells none before it has begun.
+        self.collector: Collector = TableCollector(METRICS, READERS, self._view)
         self._ready = threading.Event()
         self._failure: BaseException | None = None
         self._stop: Callable[[], None] | None = None
@@ -110,6 +123,12 @@ class Gateway:
         self.projection.close()
         self._socket.close()
 
+    def _view(self) -> View | None:
+        service = self.service
+        if service is None:
+            return None
+        return View(self._measures, service, self._lag, self._settings.app_id, self._settings.namespace)
+
     # --- the thread ---
 
     def _run(self) -> None:
@@ -125,17 +144,23 @@ class Gateway:
             self._ready.set()
 
     async def _serve(self) -> None:
-        service = Service(self._connection, self.projection, wait_s=self._settings.command_wait_s)
+        measures, wait_s = self._measures, self._settings.command_wait_s
+        service = Service(self._connection, self.projection, measures, wait_s=wait_s)
         keys = _open_keys(self._settings.directory / KEYS_FILE)
-        streams = Streams()
+        streams = Streams(measures)
+        watching: asyncio.Task[None] | None = None
         try:
             await service.start()
+            self.service = service
+            watching = asyncio.create_task(self._lag.watch(service))
             table = all_routes(service, streams, self._settings, self._on_shutdown)
-            app = build_app(table, keys, self._policy)
+            app = Measured(build_app(table, keys, self._policy), measures)
             server = _Server(app, self._ready.set)
-            self._stop = _stopping(server, streams)
+            self._stop = _stopping(server, streams, service)
             await server.serve(sockets=[self._socket])
         finally:
+            if watching is not None:
+                watching.cancel()
             await service.close()
             keys.close()
 
@@ -157,7 +182,7 @@ def all_routes(
 class _Server(uvicorn.Server):
     """Uvicorn, as it is needed here: no signals, no log of its own, and it says when it serves."""
 
-    def __init__(self, app: Starlette, on_started: Callable[[], None]) -> None:
+    def __init__(self, app: ASGIApp, on_started: Callable[[], None]) -> None:
         config = uvicorn.Config(
             app,
             http="h11",
@@ -182,11 +207,12 @@ class _Server(uvicorn.Server):
         self._on_started()
 
 
-def _stopping(server: _Server, streams: Streams) -> Callable[[], None]:
+def _stopping(server: _Server, streams: Streams, service: Service) -> Callable[[], None]:
     loop = asyncio.get_running_loop()
 
     def end() -> None:
         streams.end()
+        service.end_waits()
         server.should_exit = True
 
     def stop() -> None:

@@ -8,8 +8,10 @@ Rules
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from engine.client.connection import Connection
@@ -20,6 +22,7 @@ from engine.client.state import WorkflowHistoryEvent, history_event_of
 from engine.codec.topics import partition_of
 from engine.gateway.answers import Answer, Answers, Undecided
 from engine.gateway.feed import Feed
+from engine.gateway.measures import Measures, Outcome
 from engine.projection import Instance, Projection, Reader, Run
 
 T = TypeVar("T")
@@ -34,10 +37,16 @@ class Service:
     """One per gateway. All in one event loop."""
 
     def __init__(
-        self, connection: Connection, projection: Projection, *, wait_s: float = COMMAND_WAIT_S
+        self,
+        connection: Connection,
+        projection: Projection,
+        measures: Measures,
+        *,
+        wait_s: float = COMMAND_WAIT_S,
     ) -> None:
         """`wait_s` bounds how long a command's answer is waited for. Raises UnreachableError."""
         self.projection = projection
+        self.measures = measures
         self._connection = connection
         self._wait_s = wait_s
         self.answers = Answers(connection)
@@ -46,6 +55,8 @@ class Service:
         # Of their own: to read a partition takes long, and nobody who asks the read model may wait behind it.
         self._late_executor = ThreadPoolExecutor(LATE_READERS, "gateway-read-late")
         self._readers = threading.local()
+        self._limits: set[asyncio.Timeout] = set()
+        self._is_ending = False
         # By partition, what somebody was told: the next who asks must see it.
         self._told: dict[int, int] = {}
 
@@ -56,8 +67,26 @@ class Service:
         # Somebody may have been told by the gateway before this one.
         self._told = dict(self.feed.reach.positions)
 
+    def end_waits(self) -> None:
+        """Those who wait for an instance are answered now, for the gateway ends: they ask another."""
+        self._is_ending = True
+        for limit in self._limits:
+            limit.reschedule(0)
+
+    @asynccontextmanager
+    async def waiting(self, timeout_s: float) -> AsyncIterator[None]:
+        """A wait of at most so long, and no longer than the gateway is open. Raises TimeoutError."""
+        async with asyncio.timeout(0 if self._is_ending else timeout_s) as limit:
+            self._limits.add(limit)
+            self.measures.waits += 1
+            try:
+                yield
+            finally:
+                self.measures.waits -= 1
+                self._limits.discard(limit)
+
     async def close(self) -> None:
-        """Ends all that waits."""
+        """Lets go of everything."""
         await self.answers.close()
         await asyncio.to_thread(self.feed.close)
         for executor in (self._executor, self._late_executor):
@@ -87,18 +116,28 @@ class Service:
 
     async def send(self, request: Request) -> Answer:
         """What became of a command. Raises UnreachableError where it is not known whether it was sent."""
-        with self.answers.asking() as question:
-            published = self._connection.publish_lone(request.key, request.value, question.headers)
-            # Shielded: a caller that goes away takes no command back, and the future is not ours to cancel.
-            await asyncio.shield(asyncio.wrap_future(published))
-            answer = await question.answer(self._wait_s)
+        began_ns = time.perf_counter_ns()
+        try:
+            answer = await self._ask_owner(request)
+        except UnreachableError:
+            self.measures.commands[Outcome.FAILED] += 1
+            raise
+        self.measures.commands[Outcome.of(answer)] += 1
         if not isinstance(answer, Undecided):
+            self.measures.command_ns.observe(time.perf_counter_ns() - began_ns)
             partition, position = answer.partition, answer.position
             self._told[partition] = max(self._told.get(partition, 0), position)
             # The markers of one transaction reach its partitions one by one: an answer may be here before
             # the history that it speaks of.
             await _is_reached(self.feed.reach.reached({partition: position}))
         return answer
+
+    async def _ask_owner(self, request: Request) -> Answer:
+        with self.answers.asking() as question:
+            published = self._connection.publish_lone(request.key, request.value, question.headers)
+            # Shielded: a caller that goes away takes no command back, and the future is not ours to cancel.
+            await asyncio.shield(asyncio.wrap_future(published))
+            return await question.answer(self._wait_s)
 
     # --- questions ---
 

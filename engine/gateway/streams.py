@@ -10,6 +10,7 @@ import msgspec
 from engine.client.errors import UnreachableError
 from engine.client.state import history_event_of
 from engine.gateway.http import Problem, Reply, encode
+from engine.gateway.measures import Measures
 from engine.gateway.shapes import event_shape_of
 from engine.gateway.waits import Happened
 
@@ -22,8 +23,8 @@ KEEP_ALIVE_S = 15.0
 class Streams:
     """All streams of a gateway. They end with it."""
 
-    def __init__(self) -> None:
-        self._count = 0
+    def __init__(self, measures: Measures) -> None:
+        self._measures = measures
         self._ending = asyncio.Event()
 
     def end(self) -> None:
@@ -32,14 +33,14 @@ class Streams:
 
     def reply(self, happening: AsyncIterator[Happened]) -> Reply:
         """An answer that lasts. Raises Problem when there are too many."""
-        if self._count >= STREAMS_MAX:
+        if self._measures.streams >= STREAMS_MAX:
             message = f"expected at most {STREAMS_MAX} streams at a time; end some first"
             raise Problem(503, "ERR_UNAVAILABLE", message)
         headers = {"content-type": EVENT_STREAM, "cache-control": "no-store", "x-accel-buffering": "no"}
         return Reply(status=200, headers=headers, stream=self._texts(happening))
 
     async def _texts(self, happening: AsyncIterator[Happened]) -> AsyncIterator[bytes]:
-        self._count += 1
+        self._measures.streams += 1
         ending = asyncio.ensure_future(self._ending.wait())
         coming: asyncio.Future[Happened] = asyncio.ensure_future(anext(happening))
         try:
@@ -59,7 +60,7 @@ class Streams:
             # The reader fell behind, or the log can't be read: it comes again and goes on where it was.
             return
         finally:
-            self._count -= 1
+            self._measures.streams -= 1
             for each in (ending, coming):
                 each.cancel()
             with suppress(asyncio.CancelledError, StopAsyncIteration, UnreachableError):

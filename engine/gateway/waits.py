@@ -40,13 +40,15 @@ class Happened(msgspec.Struct, frozen=True):
 async def wait(
     service: Service, instance_id: str, is_met: Callable[[Instance | None], bool], timeout_s: float
 ) -> Instance | None:
-    """The instance as soon as `is_met`, or as it is when the time is over. Raises UnreachableError.
+    """The instance as soon as `is_met`, or as it is when the time is over, or the gateway's is.
+
+    Raises UnreachableError.
 
     Whoever waited so long is not let wait for yet another look.
     """
     following = _Following(service, instance_id)
     try:
-        async with asyncio.timeout(timeout_s), following:
+        async with service.waiting(timeout_s), following:
             await following.until(is_met)
     except TimeoutError:
         if following.run is None:

@@ -50,7 +50,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 T = TypeVar("T")
-Beside = Callable[["StopRequest", Worker], AbstractContextManager[object]]
+Beside = Callable[["StopRequest", Worker, Endpoint | None], AbstractContextManager[object]]
 
 
 class Stoppable(Protocol):
@@ -126,7 +126,7 @@ class StopRequest:
         self.ask()
 
 
-def _alone(stop: StopRequest, worker: Worker) -> AbstractContextManager[object]:
+def _alone(stop: StopRequest, worker: Worker, endpoint: Endpoint | None) -> AbstractContextManager[object]:
     return nullcontext()
 
 
@@ -148,7 +148,7 @@ def run_process(assignment: Assignment, slot: Slot, beside: Beside = _alone) -> 
         stop.watch(worker)
         if endpoint is not None:
             endpoint.show(worker, assignment.settings.app, assignment.settings.namespace)
-        with beside(stop, worker):
+        with beside(stop, worker, endpoint):
             worker.run(on_ready=lambda: log.info("worker ready", extra=_whereabouts(worker, slot)))
     except ConfigurationError as error:
         log.critical("%s", error)

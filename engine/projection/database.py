@@ -7,7 +7,7 @@ Rules
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +150,21 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 
 def remove(path: Path) -> None:
     """Deletes a file and what SQLite keeps beside it."""
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    for each in _files(path):
+        each.unlink(missing_ok=True)
+
+
+def size_of(path: Path) -> int:
+    """The bytes of a file and of what SQLite keeps beside it, as far as they are there now."""
+    found = 0
+    for each in _files(path):
+        with suppress(FileNotFoundError):
+            found += each.stat().st_size
+    return found
+
+
+def _files(path: Path) -> list[Path]:
+    return [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm")]
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -24,7 +24,7 @@ from engine.client.fold import Commits, whole
 from engine.codec.topics import CHECKPOINT_KEY
 from engine.errors import ConfigurationError
 from engine.partition.ports import Record
-from engine.projection.database import Database, Source, remove
+from engine.projection.database import Database, Source, remove, size_of
 from engine.projection.fold import Folder
 from engine.projection.reach import Reach
 from engine.projection.reader import Reader
@@ -85,6 +85,10 @@ class Projection:
     def open_reader(self) -> Reader:
         """A way to ask, for one thread."""
         return Reader(self._path)
+
+    def file_bytes(self) -> int:
+        """What its files take on disk now."""
+        return size_of(self._path)
 
     @property
     def positions(self) -> Mapping[int, int]:

@@ -13,9 +13,11 @@ from engine.cli.access import Start
 from engine.cli.opening import AppOptions, LogOptions, Via, announced_url
 from engine.gateway import server
 from engine.gateway.waits import Until
+from ops.kafka.network import free_ports
 from tests.gateway.conftest import WAIT_S
 from tests.gateway.test_dapr import ended, start
 from tests.integration.harness import REPOSITORY, SAMPLE, _environment
+from tests.metrics.running import read
 
 
 def log_options(directory: Path) -> LogOptions:
@@ -51,11 +53,15 @@ def dev(directory: Path, *options: str):
 
 
 def test_it_answers_over_http(tmp_path: Path):
-    with dev(tmp_path, "--http-port", "0") as text:
+    (port,) = free_ports(1)
+    with dev(tmp_path, "--http-port", "0", "--metrics-port", str(port)) as text:
         url = next(line.split()[1] for line in text.splitlines() if line.startswith("serving "))
         with httpx.Client(base_url=url, timeout=WAIT_S, trust_env=False) as http:
             instance = start(http, "chain", b"1")
             assert ended(http, instance)["properties"]["dapr.workflow.output"] == "4"
+        # One port tells of both.
+        assert read(port, "engine_gateway_commands_total", outcome="accepted") == 1
+        assert read(port, "dapr_runtime_workflow_execution_count", workflow_name="chain") == 1
 
 
 def test_it_need_not(tmp_path: Path):

@@ -19,9 +19,11 @@ from engine.client.opening import open_embedded
 from engine.embedded import EmbeddedLog
 from engine.gateway import service
 from engine.projection.fold import Folder
+from ops.kafka.network import free_ports
 from tests.client.running import PARTITIONS, eventually, on_a_directory
 from tests.gateway.conftest import WAIT_S, asking, serving
 from tests.gateway.test_dapr import error, new_id, root
+from tests.metrics.running import read, wait_metric
 
 LOAD = 60
 RESTARTS = 2
@@ -44,9 +46,11 @@ class Process:
         assert line.startswith("serving http://"), self.process.communicate()
         self.url = line.split()[1].rstrip(";")
 
+        self.errors = ""
+
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
-        self.process.communicate(timeout=WAIT_S)
+        _, self.errors = self.process.communicate(timeout=WAIT_S)
         return self.process.returncode
 
 
@@ -145,16 +149,26 @@ def test_a_read_model_that_was_deleted_is_built_again_under_load(place: Path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda each: each.name)
 def test_a_gateway_that_is_told_to_stop_does_so_in_order(place: Path, number: signal.Signals):
-    with ended_after(Process(place, "--http-port", "0")) as gateway:
+    (port,) = free_ports(1)
+    with ended_after(Process(place, "--http-port", "0", "--metrics-port", str(port))) as gateway:
         instance = new_id()
+        wait = f"/api/v1/instances/{instance}/wait"
         with httpx.Client(base_url=gateway.url, timeout=WAIT_S, trust_env=False) as http:
             http.post(f"{root()}/approval/start?instanceID={instance}", content=b"1")
             # Somebody listens, and somebody waits: neither holds it up.
             with http.stream("GET", f"/api/v1/instances/{instance}/events") as stream:
                 lines = stream.iter_lines()
                 next(lines)
+                answers: list[httpx.Response] = []
+                waiting = threading.Thread(target=lambda: answers.append(http.get(wait)))
+                waiting.start()
+                wait_metric(port, 1, "engine_gateway_waits")
                 # After 4.5 s it would give up, and say so by its exit code.
                 assert gateway.end(number) == 0
+                assert "Traceback" not in gateway.errors
+                waiting.join(WAIT_S)
+                # It was not cut off: it says how far the instance is, so that one asks another gateway.
+                assert (answers[0].status_code, answers[0].json()["is_met"]) == (200, False)
                 assert all(line.startswith((":", "id:", "event:", "data:")) for line in lines if line)
 
 
@@ -166,11 +180,14 @@ def test_a_shutdown_by_http_ends_it_too(place: Path):
 
 
 def test_the_token_is_taken_from_the_environment(place: Path):
-    options = ("--http-port", "0", "--http-host", "0.0.0.0")
+    (port,) = free_ports(1)
+    options = ("--http-port", "0", "--http-host", "0.0.0.0", "--metrics-port", str(port))
     with ended_after(Process(place, *options, DAPR_API_TOKEN="secret")) as gateway:
         url = f"http://127.0.0.1:{gateway.url.rpartition(':')[2]}/v1.0/metadata"
         assert error(httpx.get(url, trust_env=False))[0] == 401
         assert httpx.get(url, headers={"dapr-api-token": "secret"}, trust_env=False).status_code == 200
+        # Who looks at metrics needs no token, for they are elsewhere and tell nothing of what is served.
+        assert read(port, "engine_gateway_requests_total", route="/v1.0/metadata", status="200") == 1
 
 
 def test_without_a_token_no_other_machine_is_served(place: Path):

@@ -12,6 +12,7 @@ import pytest
 from engine.codec.topics import partition_of
 from engine.errors import LogDamagedFault
 from engine.gateway import follower, service, waits
+from engine.gateway.measures import Measures
 from engine.gateway.service import LATE_READERS, READERS, Service
 from engine.gateway.waits import Until
 from engine.model import events as ev
@@ -57,7 +58,7 @@ class BreakingTail(MadeTail):
 async def asked(connection: Breaking, path: Path):
     projection = Projection(connection.log, path / "read.sqlite3")
     projection.start()
-    made = Service(connection, projection)
+    made = Service(connection, projection, Measures())
     await made.start()
     try:
         yield made

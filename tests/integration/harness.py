@@ -174,6 +174,16 @@ class AppUnderTest:
         self._workers.append(worker)
         return worker
 
+    def gateway(self, **settings: Any) -> WorkerProcess:
+        """Starts a gateway, which logs where it serves."""
+        values = {"app": self.app, "bootstrap-servers": self.bootstrap_servers, "http-port": 0}
+        values["state-dir"] = self.directory / "state-gateway"
+        values |= {name.replace("_", "-"): value for name, value in settings.items()}
+        options = [f"--{name}={value}" for name, value in values.items()]
+        gateway = WorkerProcess([*COMMAND_LINE, "gateway", *options], self.directory)
+        self._workers.append(gateway)
+        return gateway
+
     def auditor(self) -> Auditor:
         """A new auditor, which has read nothing yet."""
         auditor = Auditor(self.bootstrap_servers, self.app)

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes real workers on Kafka, and knows everything that dashboard and alerts ask for."""
+"""A real Prometheus scrapes real workers and a gateway, and knows all that dashboard and alerts ask for."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from confluent_kafka import Producer
@@ -58,12 +59,14 @@ class Server:
 
 
 @contextmanager
-def prometheus(folder: Path, targets: list[int]) -> Iterator[Server]:
+def prometheus(folder: Path, targets: list[int], gateways: list[int]) -> Iterator[Server]:
     """One with the configuration of ops/, but for these targets and a shorter interval."""
     program, port = tool("prometheus"), ports(1)
     config = yaml.safe_load((OPS / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{each}" for each in targets]
+    for job in config["scrape_configs"]:
+        ports_of = targets if job["job_name"] == "engine" else gateways
+        job["static_configs"][0]["targets"] = [f"127.0.0.1:{each}" for each in ports_of]
     shutil.copy(OPS / "prometheus" / "alerts.yml", folder / "alerts.yml")
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     command = [
@@ -110,16 +113,20 @@ def queries(server: Server) -> None:
             server.query(query)
 
 
-def test_prometheus_finds_every_metric_of_the_dashboard_on_real_workers(
+def test_prometheus_finds_every_metric_of_the_dashboard_on_real_workers_and_a_gateway(
     subject: AppUnderTest, tmp_path: Path
 ) -> None:
-    first = ports(2)
+    first = ports(3)
     worker = subject.worker(processes=2, metrics_port=first)
     worker.wait_ready(2)
+    gateway = subject.gateway(metrics_port=first + 2)
     subject.start("chain", 1, count=20)
     subject.start("sleeper", 50)
-    with prometheus(tmp_path, [first, first + 1]) as server:
+    url = gateway.wait_log("serving HTTP")[0]["url"]
+    assert httpx.get(f"{url}/v1.0/workflows/dapr/nobody", trust_env=False).status_code == 404
+    with prometheus(tmp_path, [first, first + 1], [first + 2]) as server:
         server.wait('count(up{job="engine"} == 1) == 2')
+        server.wait('up{job="engine-gateway"} == 1')
         server.wait('sum(dapr_runtime_workflow_execution_count{status="success"}) == 21')
         server.wait("sum(engine_rocksdb_bytes) > 0")
         for name in sorted(wanted()):
@@ -129,7 +136,10 @@ def test_prometheus_finds_every_metric_of_the_dashboard_on_real_workers(
         server.wait("sum(engine_commands_lag_records) == 0")
         server.wait('max(engine_partitions) - sum(engine_partitions_owned{status="live"}) == 0')
         queries(server)
+        server.wait("sum(engine_projection_lag_records) == 0")
         assert server.query("engine_group_member == 0") == []
+        assert server.query("engine_gateway_ready == 0") == []
+    assert gateway.stop() < 10
     assert worker.stop() < 10
 
 

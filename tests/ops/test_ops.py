@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from engine.cli.reference import commands
-from engine.node.metrics import METRICS
+from engine.gateway.metrics import METRICS as GATEWAY_METRICS
+from engine.node.metrics import METRICS as WORKER_METRICS
 from engine.settings import declared
 from engine.telemetry.table import Kind, Metric
 from ops import generate
@@ -22,6 +23,7 @@ OPS = Path(__file__).parents[2] / "ops"
 ALERTS = OPS / "prometheus" / "alerts.yml"
 RUNBOOK = (OPS / "RUNBOOK.md").read_text(encoding="utf-8")
 MANIFESTS = list(yaml.safe_load_all((OPS / "kubernetes" / "worker.yml").read_text(encoding="utf-8")))
+METRICS = (*WORKER_METRICS, *GATEWAY_METRICS)
 # Labels that Prometheus gives, and what else a process exports.
 TARGET_LABELS = {"instance", "job", "app", "le"}
 OTHER_METRICS = {
@@ -105,8 +107,9 @@ def test_the_dashboards_variables_and_panels_are_what_grafana_expects() -> None:
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
     for each in board["templating"]["list"]:
         if each["type"] == "query":
-            metric, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", each["query"]).groups()  # type: ignore[union-attr]
-            assert label in {*exported()[metric].labels, *TARGET_LABELS}
+            metrics, label = re.fullmatch(r"label_values\((.+), (\w+)\)", each["query"]).groups()  # type: ignore[union-attr]
+            for metric in re.findall(r"(?:engine|dapr)_\w+", metrics):
+                assert label in {*exported()[metric].labels, *TARGET_LABELS}
 
 
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
