@@ -63,6 +63,8 @@ class Feed:
         self._watches: dict[bytes, list[Watch]] = {}
         self._watches_of_all: list[Watch] = []
         self._commits: dict[int, Commits] = defaultdict(Commits)
+        # How often history was found to be another than before.
+        self.losses = 0
         self._follower = Follower(
             "gateway-feed", connection.open_tail, connection.ends, self._take, self._restart
         )
@@ -115,6 +117,7 @@ class Feed:
         if positions is None:
             return
         with self._lock:
+            self.losses += 1
             self.reach.reset()
             self.reach.advance(positions)
             watches = [*self._watches_of_all, *(each for many in self._watches.values() for each in many)]

@@ -57,8 +57,9 @@ class Service:
         self._readers = threading.local()
         self._limits: set[asyncio.Timeout] = set()
         self._is_ending = False
-        # By partition, what somebody was told: the next who asks must see it.
+        # By partition, what somebody was told: the next who asks must see it, while there is that history.
         self._told: dict[int, int] = {}
+        self._losses = 0
 
     async def start(self) -> None:
         """Begins to follow the log. Raises UnreachableError."""
@@ -126,7 +127,8 @@ class Service:
         if not isinstance(answer, Undecided):
             self.measures.command_ns.observe(time.perf_counter_ns() - began_ns)
             partition, position = answer.partition, answer.position
-            self._told[partition] = max(self._told.get(partition, 0), position)
+            told = self._known()
+            told[partition] = max(told.get(partition, 0), position)
             # The markers of one transaction reach its partitions one by one: an answer may be here before
             # the history that it speaks of.
             await _is_reached(self.feed.reach.reached({partition: position}))
@@ -139,11 +141,17 @@ class Service:
             await asyncio.shield(asyncio.wrap_future(published))
             return await question.answer(self._wait_s)
 
+    def _known(self) -> dict[int, int]:
+        if self._losses != self.feed.losses:
+            self._losses = self.feed.losses
+            self._told = dict(self.feed.reach.positions)
+        return self._told
+
     # --- questions ---
 
     async def read(self, ask: Callable[[Reader], T]) -> T:
         """What the read model says, of all partitions, fresh as far as that takes no more than a moment."""
-        await self._is_fresh(self._told)
+        await self._is_fresh(self._known())
         return await self._in_thread(lambda: self._ask(ask))
 
     async def ask_log(self, ask: Callable[[Connection], T]) -> T:
@@ -158,10 +166,29 @@ class Service:
         `late` is called, in a thread, where the read model is too far behind.
         """
         partition = self.partition(instance_id)
-        if await self._is_fresh({partition: max(self._told.get(partition, 0), position)}):
+        told = self._known().get(partition, 0)
+        if await self._is_fresh({partition: max(told, position)}):
             return await self._in_thread(lambda: self._ask(ask))
+
+        def ask_history() -> T:
+            self._check_visible(partition, told)
+            return late()
+
         # Cancelled before it has begun, it is not done at all.
-        return await asyncio.get_running_loop().run_in_executor(self._late_executor, late)
+        return await asyncio.get_running_loop().run_in_executor(self._late_executor, ask_history)
+
+    def _check_visible(self, partition: int, told: int) -> None:
+        """What was told is committed, but the marker that shows it may be late. Raises UnreachableError.
+
+        Rather no answer than one that takes back what somebody was told.
+        """
+        end = self._connection.ends()[partition]
+        if end < told:
+            message = (
+                f"history partition {partition} can be read up to offset {end:,}, but what was answered goes "
+                f"up to {told:,}: Kafka has not shown that commit yet; try again"
+            )
+            raise UnreachableError(message)
 
     async def find(self, instance_id: str) -> Instance | None:
         """The instance as it is committed now, None where there is none."""
