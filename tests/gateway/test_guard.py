@@ -127,3 +127,8 @@ def test_a_port_that_is_taken_is_named(gateway, connection, tmp_path):
     settings = GatewaySettings(app_id=APP, directory=tmp_path, port=gateway.port)
     with pytest.raises(ConfigurationError, match=rf"127.0.0.1:{gateway.port}.*--http-port"):
         Gateway(connection, settings, on_shutdown=lambda: None)
+
+
+def test_the_body_of_an_answer_is_sent_without_waiting_for_its_head_to_be_acknowledged(gateway):
+    # asyncio turns Nagle's delay off for what says that it is TCP, and for nothing else.
+    assert gateway._socket.proto == socket.IPPROTO_TCP
