@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import crash, latency, restoring, throughput
+from bench import crash, latency, reading, restoring, throughput
 from bench.clients import KINDS
 from bench.report import document, file_name, table_of, write
 from bench.session import Session
@@ -32,6 +32,7 @@ WORKLOADS: dict[str, Callable[[Session], Json]] = {
     "w9": throughput.w9,
     "w10": latency.w10,
     "w11": throughput.w11,
+    "w12": reading.w12,
     "scaling": throughput.scaling,
 }
 TERMINATED_EXIT = 143

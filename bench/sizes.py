@@ -24,6 +24,9 @@ COUNTS: dict[str, tuple[int, int]] = {
     "w10_steppers": (8, 2),
     "w11_runs": (3_000, 50),
     "w11_one_at_a_time": (100, 10),
+    "w12_filled": (100_000, 1_000),
+    "w12_runs": (10_000, 200),
+    "w12_waits": (200, 20),
     "scaling_runs": (20_000, 200),
 }
 

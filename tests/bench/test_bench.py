@@ -30,6 +30,9 @@ TINY = {
     "w10_steppers": 1,
     "w10_nap_ms": 10,
     "w10_idle_seconds": 1.0,
+    "w12_filled": 40,
+    "w12_runs": 20,
+    "w12_waits": 3,
     "seconds_max": 60,
 }
 
@@ -41,7 +44,7 @@ pytestmark = pytest.mark.timeout(600)
 def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What one run of many workloads wrote."""
     folder = tmp_path_factory.mktemp("bench")
-    names = "w1,w2,w3,w4,w5,w6,w7,w10"
+    names = "w1,w2,w3,w4,w5,w6,w7,w10,w12"
     arguments = ["--quick", "--only", names, "--log", "embedded", "--sizes", json.dumps(TINY)]
     assert main([*arguments, "--work", str(folder / "work"), "--out", str(folder / "out.json")]) == 0
     found: dict[str, Any] = json.loads((folder / "out.json").read_text(encoding="utf-8"))
@@ -124,6 +127,18 @@ def test_w7_restores_what_was_written_for_it(result: dict[str, Any]) -> None:
             assert (each["probes"], each["lost"], each["wrong"]) == (13, 0, 0)
         assert told["restores"]["cold"]["records_read"] >= told["instances"] == 40
         assert told["floor"]["records"] >= told["restores"]["cold"]["records_read"]
+
+
+def test_w12_reads_all_that_was_written_and_wakes_every_waiter(result: dict[str, Any]) -> None:
+    told = result["runs"][0]["w12"]
+    events = told["built"]["events"]
+    assert events == 8 * TINY["w12_filled"]
+    assert told["built"]["floor"]["records"] > events
+    assert told["built"]["events_per_s"] > 0
+    assert told["following"]["runs"] == TINY["w12_runs"]
+    assert told["waits"]["latency"]["n"] == told["waits"]["runs"] == TINY["w12_waits"]
+    for each in (told["following"], told["waits"]):
+        assert (each["lost"], each["wrong"]) == (0, 0)
 
 
 def test_the_table_has_a_line_for_all_that_one_looks_at_first(result: dict[str, Any]) -> None:
