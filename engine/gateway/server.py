@@ -233,8 +233,8 @@ def is_taken(host: str, port: int) -> bool:
 
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Said to be TCP, for only then does asyncio send at once: else an answer's body waits 40 ms behind its head,
-    # for the acknowledgement that its reader delays.
+    # Said to be TCP, for only then does asyncio send at once: else an answer's body waits 40 ms behind its
+    # head, for the acknowledgement that its reader delays.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
