@@ -16,6 +16,7 @@ from engine.cli.rest import Rest
 from engine.client.connection import Connection
 from engine.client.errors import UnreachableError
 from engine.client.opening import open_embedded, open_kafka
+from engine.embedded.database import holds_log
 from engine.errors import ConfigurationError
 from engine.kafka.settings import KafkaSettings
 
@@ -108,6 +109,14 @@ class AppOptions(msgspec.Struct, frozen=True, kw_only=True):
             # Where that process was killed, its word is still there.
             with suppress(UnreachableError):
                 return HttpAccess(Rest(announced, token), self.log.app)
+        if not self.gateway and not self.log.app and holds_log(self.log.directory):
+            # Whatever else answers on that port is another app's: a start would land there unseen.
+            message = (
+                f"expected 'engine dev' to serve HTTP for {str(self.log.directory)!r}, where its log is, but "
+                "it does not run; start it, go to that log itself by --via dir, or name who is meant: "
+                f"--gateway {GATEWAY_URL}, or --app"
+            )
+            raise UnreachableError(message)
         return HttpAccess(Rest(self.gateway or GATEWAY_URL, token), self.log.app)
 
 

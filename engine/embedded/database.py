@@ -72,6 +72,11 @@ _DELETE_KEY = {topic: f"{_DELETE[topic]} AND key = ?" for topic in TOPICS}
 Row: TypeAlias = tuple[int, int, bytes, bytes | None, bytes | None]
 
 
+def holds_log(directory: Path) -> bool:
+    """Whether there is an embedded log in a directory, served or not."""
+    return (directory / DATABASE_FILE).exists()
+
+
 class Topic(msgspec.Struct, frozen=True):
     """A topic as it was created."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from engine.cli.main import cli
 from engine.cli.opening import ADDRESS_FILE, announcing
 from engine.cli.show import json_text, yaml_text
 from engine.client.opening import open_embedded
+from engine.embedded.log import EmbeddedLog
 from tests.cli.test_cli import no_settings_from_outside
 from tests.client.running import Place
 from tests.gateway.conftest import APP, serving
@@ -89,6 +91,22 @@ def test_the_word_of_one_that_was_killed_is_passed_over(
     monkeypatch.setattr("engine.cli.opening.GATEWAY_URL", http_place.arguments[1])
     (tmp_path / ADDRESS_FILE).write_text(NOWHERE, encoding="utf-8")
     assert asked("--dir", str(tmp_path)).exit_code == 3
+
+
+def test_what_is_meant_for_a_log_that_is_not_served_goes_to_no_other(
+    http_place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("engine.cli.opening.GATEWAY_URL", http_place.arguments[1])
+    with closing(EmbeddedLog(tmp_path)):
+        pass
+    result = asked("--dir", str(tmp_path))
+    assert result.exit_code == 5
+    assert f"expected 'engine dev' to serve HTTP for '{tmp_path}'" in result.stderr
+    assert "--via dir" in result.stderr
+    # Who is named is asked.
+    assert asked("--dir", str(tmp_path), "--gateway", http_place.arguments[1]).exit_code == 3
+    assert asked("--dir", str(tmp_path), "--app", APP).exit_code == 3
+    assert asked("--dir", str(tmp_path), "--via", "dir").exit_code == 3
 
 
 class Sidecar(BaseHTTPRequestHandler):
