@@ -208,9 +208,7 @@ class AsyncWorkflowClient:
                 state: WorkflowState = met.value
                 return state
             if seconds is None:
-                # The threads are few: what is asked for in one of them alone, the others would wait for.
                 self._tail.ask(mirror)
-                await asyncio.to_thread(self._tail.read, mirror)
-                continue
+                seconds = waiting.READ_LOOK_S
             # The steps know whether the time is over, or it is time to look elsewhere.
             await woken.wait(seconds)

@@ -293,9 +293,9 @@ class WorkflowClient:
                     state: WorkflowState = met.value
                     return state
                 if seconds is None:
-                    self._tail.read(mirror)
-                else:
-                    woken.wait(seconds)
+                    self._tail.ask(mirror)
+                    seconds = waiting.READ_LOOK_S
+                woken.wait(seconds)
 
     @contextmanager
     def _mirror(self, wait: waiting.Wait, woken: threading.Event) -> Iterator[Mirror]:

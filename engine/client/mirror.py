@@ -34,6 +34,7 @@ class Mirror:
         "_is_whole",
         "_lock",
         "_pending",
+        "_read_failure",
         "_unshown",
         "bytes",
         "curious",
@@ -57,6 +58,8 @@ class Mirror:
         self.curious: set[object] = set()
         self._lock = threading.Lock()
         self._is_reading = False
+        # Of the last read.
+        self._read_failure: PublicError | None = None
         # Adding to it and taking from it need no lock.
         self._pending: deque[Record] = deque()
         self._unshown: Record | None = None
@@ -143,6 +146,15 @@ class Mirror:
             return False
         return not self._pending and self._unshown is None
 
+    def expect_read(self) -> None:
+        """One is asked for: what became of an earlier one is of no interest."""
+        self._read_failure = None
+
+    def check_read(self) -> None:
+        """Raises UnreachableError where the read that was asked for has failed."""
+        if self._read_failure is not None:
+            raise self._read_failure
+
     def begin_read(self) -> int:
         """From where what is on record must be read: from `floor` if that may do, else all."""
         with self._lock:
@@ -150,12 +162,13 @@ class Mirror:
             self._is_reading = self.must_read
         return self.floor if self._begins_late else 0
 
-    def end_read(self, fold: Fold | None, start: int) -> None:
-        """What was read from `start` on; None where that failed."""
+    def end_read(self, fold: Fold, start: int, failure: PublicError | None) -> None:
+        """What was read from `start` on, or why it could not be."""
         with self._lock:
             is_wanted = self._is_reading or self._fold.state is None
             self._is_reading = False
-            if fold is not None:
+            self._read_failure = failure
+            if failure is None:
                 if is_wanted:
                     self._fold, self._begins_late = fold, False
                 self._is_whole = self._is_new or start == 0

@@ -143,12 +143,8 @@ class Tail:
         return Mirror(instance_id, floor.offset, is_new=floor.is_new, must_read=True)
 
     def ask(self, mirror: Mirror) -> None:
-        """Says beforehand that `read` will come: who comes later may then be served together."""
+        """Has read what the tail does not bring. Returns at once; the mirror wakes who waits there."""
         self._reads.ask(mirror)
-
-    def read(self, mirror: Mirror) -> None:
-        """Reads what the tail does not bring. Raises UnreachableError."""
-        self._reads.read(mirror)
 
     def leave(self, mirror: Mirror, who: object) -> None:
         """Ends what `wait` began."""

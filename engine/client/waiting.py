@@ -12,6 +12,8 @@ from engine.model.state import Status
 # After this long without a trace, it is looked whether the instance existed before: then the start was
 # refused, and the outcome of the run that is there is what is waited for.
 LOOK_BACK_S = 2.0
+# A read that was asked for wakes who waits; this is how long nobody relies on it.
+READ_LOOK_S = 1.0
 
 Predicate = Callable[[WorkflowState], bool]
 Steps = Generator["float | None", None, WorkflowState]
@@ -28,11 +30,15 @@ class Wait(msgspec.Struct, frozen=True, gc=False):
     is_curious: bool
 
     def steps(self, mirror: Mirror) -> Steps:
-        """Yields seconds to wait for the mirror's wake, or None for `Tail.read`. Raises TimeoutError."""
+        """Yields seconds to wait for the mirror's wake, or None to ask for a read first.
+
+        Raises TimeoutError; UnreachableError where a read failed that was asked for.
+        """
         began = time.monotonic()
         while True:
             if mirror.must_read:
                 yield None
+                mirror.check_read()
             state = mirror.shown(fetch_payloads=self.fetch_payloads)
             if state is not None and self.is_met(state):
                 return state
@@ -43,6 +49,7 @@ class Wait(msgspec.Struct, frozen=True, gc=False):
                 raise TimeoutError(too_late(self.instance_id, self.what, self.timeout_s, state))
             if mirror.is_unknown and waited >= LOOK_BACK_S:
                 yield None
+                mirror.check_read()
                 continue
             until = min(self.timeout_s, LOOK_BACK_S) if mirror.is_unknown else self.timeout_s
             yield until - waited

@@ -243,62 +243,93 @@ def of_one_partition(count: int) -> list[str]:
     return list(itertools.islice((each for each in names if partition_of(each, PARTITIONS) == 0), count))
 
 
+class Waiter:
+    """Waits at a mirror, as a client does."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        self.mirror = mirror
+        self.woken = threading.Event()
+        mirror.waiters[self] = self.woken.set
+
+    def wait(self):
+        assert self.woken.wait(WAIT_S)
+        return self.mirror.shown(fetch_payloads=False)
+
+
 def test_one_pass_over_history_serves_all_who_asked_while_the_last_one_went_on():
     log, ids = SlowLog(), of_one_partition(20)
     for instance_id in ids:
         log.complete(instance_id, "r")
-    reads, mirrors = Reads(log), [Mirror(each, 0, must_read=True) for each in ids]
-    with ThreadPoolExecutor(len(ids)) as threads:
-        done = [threads.submit(reads.read, mirrors[0])]
-        assert log.is_reading.wait(WAIT_S)
-        for mirror in mirrors[1:]:
-            reads.ask(mirror)
-            done.append(threads.submit(reads.read, mirror))
-        log.may_end.set()
-        for each in done:
-            each.result(WAIT_S)
-    assert [mirror.shown(fetch_payloads=False).is_finished for mirror in mirrors] == [True] * len(ids)
+    reads, waiters = Reads(log), [Waiter(Mirror(each, 0, must_read=True)) for each in ids]
+    reads.ask(waiters[0].mirror)
+    assert log.is_reading.wait(WAIT_S)
+    for waiter in waiters[1:]:
+        reads.ask(waiter.mirror)
+    log.may_end.set()
+    assert [waiter.wait().is_finished for waiter in waiters] == [True] * len(ids)
     assert log.reads == [(0, 0), (0, 0)]
 
 
-def test_who_was_served_by_the_tail_while_waiting_for_a_read_needs_none(log):
-    (instance_id,) = of_one_partition(1)
-    log.complete(instance_id, "r")
-    mirror = Mirror(instance_id, 0)
-    assert mirror.is_unknown
-    for record in log.history[0][:-1]:
-        mirror.add(record)
-    Reads(log).read(mirror)
-    assert log.reads == []
-    assert mirror.shown(fetch_payloads=False).is_finished
+def test_who_was_served_by_the_tail_while_waiting_for_a_read_needs_none():
+    log, (first, second) = SlowLog(), of_one_partition(2)
+    log.complete(first, "r")
+    reads, reader, waiter = Reads(log), Waiter(Mirror(first, 0, must_read=True)), Waiter(Mirror(second, 0))
+    reads.ask(reader.mirror)
+    assert log.is_reading.wait(WAIT_S)
+    reads.ask(waiter.mirror)
+    log.complete(second, "r")
+    for record in log.history[0][3:5]:
+        waiter.mirror.add(record)
+    log.may_end.set()
+    assert reader.wait().is_finished
+    assert waiter.mirror.shown(fetch_payloads=False).is_finished
+    # Whoever comes next is served by one more pass: of the second there was none.
+    last = Waiter(Mirror(first, 0, must_read=True))
+    reads.ask(last.mirror)
+    assert last.wait().is_finished
+    assert len(log.reads) == 2
 
 
 def test_an_outcome_that_comes_while_history_is_looked_through_is_shown_at_once():
     log, (instance_id,) = SlowLog(), of_one_partition(1)
-    reads, mirror = Reads(log), Mirror(instance_id, 0)
-    with ThreadPoolExecutor(1) as threads:
-        done = threads.submit(reads.read, mirror)
+    reads, waiter = Reads(log), Waiter(Mirror(instance_id, 0))
+    reads.ask(waiter.mirror)
+    assert log.is_reading.wait(WAIT_S)
+    log.complete(instance_id, "r")
+    for record in log.history[0][:-1]:
+        waiter.mirror.add(record)
+    assert waiter.mirror.shown(fetch_payloads=False).is_finished
+    log.may_end.set()
+    assert waiter.wait().is_finished
+    assert not waiter.mirror.is_unknown
+
+
+def test_a_wait_whose_instance_is_looked_for_is_not_held_up_by_that(monkeypatch):
+    monkeypatch.setattr("engine.client.waiting.LOOK_BACK_S", 0.05)
+    log, (instance_id,) = SlowLog(), of_one_partition(1)
+    complete = log.complete
+    monkeypatch.setattr(log, "complete", lambda instance_id, run_id: None)
+    with WorkflowClient(log) as client, ThreadPoolExecutor(1) as threads:
+        client.schedule_new_workflow("w", instance_id=instance_id)
+        done = threads.submit(ended, client, instance_id)
         assert log.is_reading.wait(WAIT_S)
-        log.complete(instance_id, "r")
-        for record in log.history[0][:-1]:
-            mirror.add(record)
-        assert mirror.shown(fetch_payloads=False).is_finished
+        complete(instance_id, "r")
+        assert done.result(WAIT_S).is_finished
+        assert not log.may_end.is_set()
         log.may_end.set()
-        done.result(WAIT_S)
-    assert mirror.shown(fetch_payloads=False).is_finished
-    assert not mirror.is_unknown
 
 
-def test_a_read_that_fails_is_told_to_one_and_the_others_read_again():
+def test_a_read_that_fails_is_told_to_those_who_asked_and_the_next_may_succeed():
     log, ids = SlowLog(), of_one_partition(2)
     for instance_id in ids:
         log.complete(instance_id, "r")
-    reads, mirrors = Reads(log), [Mirror(each, 0, must_read=True) for each in ids]
-    reads.ask(mirrors[1])
-    log.may_end.set()
+    reads, waiters = Reads(log), [Waiter(Mirror(each, 0, must_read=True)) for each in ids]
     log.failing = iter([True, False])
-    with pytest.raises(UnreachableError):
-        reads.read(mirrors[0])
-    assert [mirror.shown(fetch_payloads=False) for mirror in mirrors] == [None, None]
-    reads.read(mirrors[1])
-    assert mirrors[1].shown(fetch_payloads=False).is_finished
+    reads.ask(waiters[0].mirror)
+    assert log.is_reading.wait(WAIT_S)
+    reads.ask(waiters[1].mirror)
+    log.may_end.set()
+    assert waiters[0].wait() is None
+    with pytest.raises(UnreachableError, match="the line is cut"):
+        waiters[0].mirror.check_read()
+    assert waiters[1].wait().is_finished
