@@ -85,7 +85,9 @@ class KafkaHarness:
     def _read(self, topic: str, partition: int) -> list[Record]:
         from confluent_kafka import Consumer, TopicPartition
 
-        consumer = Consumer({"bootstrap.servers": self._bootstrap_servers, "group.id": "bounds"})
+        # Up to the high watermark: of what is committed, the last may not be seen yet, and is waited for.
+        settings = {"bootstrap.servers": self._bootstrap_servers, "group.id": "bounds"}
+        consumer = Consumer(settings | {"isolation.level": "read_uncommitted"})
         try:
             bounds = consumer.get_watermark_offsets(TopicPartition(topic, partition), 10)
         finally:
