@@ -366,15 +366,25 @@ class Auditor:
         assert not lost, f"started, but neither in history nor refused: {sorted(lost)[:10]}"
         self._check_continuations()
 
+    def read_until_all_has_arrived(self) -> None:
+        """Reads until no message to another instance is on its way, as far as its sender knows.
+
+        That is a commit after the last outcome: a worker stopped before it leaves them to the next.
+        """
+        self.read_until(lambda: not self._on_their_way(), "every message to have arrived")
+
     def check_nothing_is_on_its_way(self) -> None:
         """Every message to another instance has arrived: its record is gone."""
-        left = [
+        left = self._on_their_way()
+        assert not left, f"messages that never arrived: {left[:10]}"
+
+    def _on_their_way(self) -> list[bytes]:
+        return [
             key
             for partition in self.partitions.values()
             for key in partition.values
             if key.startswith(OUT_PREFIX)
         ]
-        assert not left, f"messages that never arrived: {left[:10]}"
 
     def fold(self) -> dict[str, str]:
         """All runs' events as one comparable value."""

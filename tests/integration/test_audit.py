@@ -32,6 +32,7 @@ def test_the_history_of_runs_decodes_and_holds_the_invariants(subject: AppUnderT
     assert set(audit.read_outcomes(ids).values()) == {4}
     assert set(audit.read_outcomes(children).values()) == {50}
     assert set(audit.read_outcomes(sleepers).values()) == {"awake"}
+    audit.read_until_all_has_arrived()
     worker.stop()
 
     whole = subject.auditor()

@@ -25,6 +25,7 @@ def test_another_worker_takes_over_from_one_that_was_killed(subject: AppUnderTes
 
     outcomes = audit.read_outcomes(ids)
     assert {outcomes[each] for each in ids} == {4, 40}
+    audit.read_until_all_has_arrived()
     second.stop()
     audit.read_all()
     audit.check(started=ids)
@@ -118,6 +119,7 @@ def test_workers_join_and_leave_under_load(subject: AppUnderTest) -> None:
     ids += subject.start("parent", 1, count=20)
 
     assert set(audit.read_outcomes(ids).values()) == {4, 40}
+    audit.read_until_all_has_arrived()
     workers[1].stop()
     audit.read_all()
     audit.check(started=ids)
@@ -150,6 +152,7 @@ def test_a_childs_result_arrives_once_though_its_sender_died_before_sending(subj
 
     second = subject.worker()
     assert audit.read_outcomes(ids) == {ids[0]: 70}
+    audit.read_until_all_has_arrived()
     second.stop()
     audit.read_all()
     assert len(audit.read_events(ids[0], "ChildCompleted")) == 1
