@@ -102,7 +102,8 @@ class KafkaCommandSource:
                 # A group offset that is gone: the topic is another, or was trimmed by hand. What is left is
                 # new to us.
                 log.warning("%s; reading partition %d of commands from its start", fault, message.partition())
-                self._gone |= self._ours.keys() & {message.partition()}
+                # Also where reading is about to go on: a consumer that has met this reads on by no seek.
+                self._gone |= (self._ours.keys() | self._unbegun) & {message.partition()}
         if self._gone:
             self.restart()
         return [record for record in records if record.partition in self._ours]
