@@ -1,7 +1,8 @@
 """How far a member of a group is, as the group's offsets say.
 
 A commit that crosses a rebalance is refused. It is made again, or the group would seem to be behind until the
-next record comes, and that may be never.
+next record comes, and that may be never. For the same reason all are told again now and then: around a
+rebalance a late commit of less, by whoever had the partition before, may take the place of a newer one.
 """
 
 import logging
@@ -12,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 log = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 0.5
+ASSURE_SECONDS = 5.0
 
 
 class GroupOffsets:
@@ -22,6 +24,7 @@ class GroupOffsets:
         self._positions: dict[int, int] = {}
         self._refused: set[int] = set()
         self._again_at = 0.0
+        self._assure_at = 0.0
 
     @property
     def is_behind(self) -> bool:
@@ -41,8 +44,13 @@ class GroupOffsets:
             self._send(consumer, news, metadata)
 
     def repeat(self, consumer: Consumer, metadata: str = "") -> None:
-        """Commits again what was refused, now and then."""
-        if self._refused and time.monotonic() >= self._again_at:
+        """Commits again what was refused, and at longer intervals everything."""
+        now = time.monotonic()
+        if self._positions and now >= self._assure_at:
+            self._assure_at = now + ASSURE_SECONDS
+            self._refused.clear()
+            self._send(consumer, dict(self._positions), metadata)
+        if self._refused and now >= self._again_at:
             positions = {partition: self._positions[partition] for partition in self._refused}
             self._refused.clear()
             self._send(consumer, positions, metadata)
