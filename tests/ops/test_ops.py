@@ -14,7 +14,6 @@ import yaml
 from engine.cli.reference import commands
 from engine.gateway.metrics import METRICS as GATEWAY_METRICS
 from engine.node.metrics import METRICS as WORKER_METRICS
-from engine.settings import declared
 from engine.telemetry.table import Kind, Metric
 from ops import generate
 from tests.metrics.tools import run_tool
@@ -22,7 +21,11 @@ from tests.metrics.tools import run_tool
 OPS = Path(__file__).parents[2] / "ops"
 ALERTS = OPS / "prometheus" / "alerts.yml"
 RUNBOOK = (OPS / "RUNBOOK.md").read_text(encoding="utf-8")
-MANIFESTS = list(yaml.safe_load_all((OPS / "kubernetes" / "worker.yml").read_text(encoding="utf-8")))
+# By what they run: the command's name, its settings' directory, and all ports of its container.
+DEPLOYED = {
+    "worker": ("ENGINE_STATE_DIR", {"metrics": "ENGINE_METRICS_PORT"}),
+    "gateway": ("ENGINE_GATEWAY_DIR", {"http": "ENGINE_HTTP_PORT", "metrics": "ENGINE_METRICS_PORT"}),
+}
 METRICS = (*WORKER_METRICS, *GATEWAY_METRICS)
 # Labels that Prometheus gives, and what else a process exports.
 TARGET_LABELS = {"instance", "job", "app", "le"}
@@ -163,32 +166,63 @@ def test_prometheus_takes_its_configuration() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_unit_and_the_manifests_set_settings_that_exist() -> None:
-    variables = {setting.variable for setting in declared()} | {"ENGINE_WORKER_APP"}
-    unit = (OPS / "systemd" / "engine-worker.service").read_text(encoding="utf-8")
-    assert set(re.findall(r"\bENGINE_[A-Z_]+", unit)) <= variables
-    (config,) = [each for each in MANIFESTS if each["kind"] == "ConfigMap"]
-    assert set(config["data"]) <= variables
+def manifests(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((OPS / "kubernetes" / f"{name}.yml").read_text(encoding="utf-8")))
 
 
-def test_the_manifests_hang_together() -> None:
-    kinds = {each["kind"]: each for each in MANIFESTS}
-    assert set(kinds) == {"ConfigMap", "Service", "StatefulSet", "PodDisruptionBudget"}
-    workers = kinds["StatefulSet"]["spec"]
-    template = workers["template"]
+def config_of(name: str) -> dict[str, str]:
+    (config,) = [each["data"] for each in manifests(name) if each["kind"] == "ConfigMap"]
+    return config
+
+
+@pytest.mark.parametrize("name", DEPLOYED)
+def test_the_unit_and_the_manifests_set_variables_of_their_command_and_run_it(name: str) -> None:
+    command = dict(commands())[f"engine {name}"]
+    variables = {each.envvar for each in command.params if each.envvar} | {"ENGINE_API_TOKEN"}
+    unit = (OPS / "systemd" / f"engine-{name}.service").read_text(encoding="utf-8")
+    assert set(re.findall(r"\bENGINE_[A-Z_]+", unit)) - {"ENGINE_WORKER_APP"} <= variables
+    assert f"/bin/engine {name}" in unit
+    (container,) = set_of(name)["spec"]["template"]["spec"]["containers"]
+    assert {*config_of(name), *(each["name"] for each in container.get("env", ()))} <= variables
+    assert container["args"][:2] == ["engine", name]
+
+
+def set_of(name: str) -> dict[str, Any]:
+    (found,) = [each for each in manifests(name) if each["kind"] == "StatefulSet"]
+    return found
+
+
+@pytest.mark.parametrize("name", DEPLOYED)
+def test_the_manifests_hang_together(name: str) -> None:
+    state, ports = DEPLOYED[name]
+    config, owners = config_of(name), set_of(name)["spec"]
+    template = owners["template"]
     labels = template["metadata"]["labels"]
+    services = {
+        each["metadata"]["name"]: each["spec"] for each in manifests(name) if each["kind"] == "Service"
+    }
+    (budget,) = [each["spec"] for each in manifests(name) if each["kind"] == "PodDisruptionBudget"]
     for selector in (
-        workers["selector"]["matchLabels"],
-        kinds["Service"]["spec"]["selector"],
-        kinds["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
+        owners["selector"]["matchLabels"],
+        *(service["selector"] for service in services.values()),
+        budget["selector"]["matchLabels"],
     ):
         assert selector.items() <= labels.items()
-    assert workers["serviceName"] == kinds["Service"]["metadata"]["name"]
+    assert services[owners["serviceName"]]["clusterIP"] == "None"
     (container,) = template["spec"]["containers"]
-    port = int(kinds["ConfigMap"]["data"]["ENGINE_METRICS_PORT"])
-    assert container["ports"] == [{"name": "metrics", "containerPort": port}]
-    assert template["metadata"]["annotations"]["prometheus.io/port"] == str(port)
+    numbers = {port: int(config[variable]) for port, variable in ports.items()}
+    assert {each["name"]: each["containerPort"] for each in container["ports"]} == numbers
+    served = {port["name"]: port["port"] for service in services.values() for port in service["ports"]}
+    assert served == numbers
+    assert template["metadata"]["annotations"]["prometheus.io/port"] == config["ENGINE_METRICS_PORT"]
     for probe, path in (("livenessProbe", "live"), ("startupProbe", "live"), ("readinessProbe", "ready")):
         assert container[probe]["httpGet"] == {"path": f"/healthz/{path}", "port": "metrics"}
     mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
-    assert mounts["state"] == kinds["ConfigMap"]["data"]["ENGINE_STATE_DIR"]
+    assert mounts["state"] == config[state]
+
+
+def test_a_gateway_that_others_reach_has_its_token_from_a_secret() -> None:
+    (container,) = set_of("gateway")["spec"]["template"]["spec"]["containers"]
+    (token,) = container["env"]
+    assert (token["name"], *token["valueFrom"]) == ("ENGINE_API_TOKEN", "secretKeyRef")
+    assert "ENGINE_API_TOKEN" not in config_of("gateway")
