@@ -20,7 +20,7 @@ from engine.embedded import EmbeddedLog
 from engine.gateway import service
 from engine.projection.fold import Folder
 from ops.kafka.network import free_ports
-from tests.client.running import PARTITIONS, eventually, on_a_directory
+from tests.client.running import PARTITIONS, Place, eventually, on_a_directory
 from tests.gateway.conftest import WAIT_S, asking, serving
 from tests.gateway.test_dapr import error, new_id, root
 from tests.metrics.running import read, wait_metric
@@ -30,13 +30,13 @@ RESTARTS = 2
 
 
 class Process:
-    """`engine gateway` on the log of a directory."""
+    """`engine gateway` on the log of a place."""
 
-    def __init__(self, directory: Path, *options: str, **environment: str) -> None:
-        command = [sys.executable, "-m", "engine.cli.main", "gateway", "--dir", str(directory), *options]
+    def __init__(self, log: tuple[str, ...], state: Path, *options: str, **environment: str) -> None:
+        command = [sys.executable, "-m", "engine.cli.main", "gateway", *log, *options]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("ENGINE_")}
         self.process = subprocess.Popen(
-            [*command, "--state-dir", str(directory / "read")],
+            [*command, "--state-dir", str(state)],
             env=clean | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -45,13 +45,16 @@ class Process:
         line = self.process.stdout.readline()
         assert line.startswith("serving http://"), self.process.communicate()
         self.url = line.split()[1].rstrip(";")
-
         self.errors = ""
 
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
         _, self.errors = self.process.communicate(timeout=WAIT_S)
         return self.process.returncode
+
+
+def process_on(directory: Path, *options: str, **environment: str) -> Process:
+    return Process(("--dir", str(directory)), directory / "read", "--http-port", "0", *options, **environment)
 
 
 @contextmanager
@@ -64,15 +67,25 @@ def ended_after(process: Process):
 
 
 @pytest.fixture
-def place(tmp_path: Path):
+def own(tmp_path: Path):
+    """A directory for one test alone."""
     directory = tmp_path / ".engine"
     with on_a_directory(directory):
         yield directory
 
 
-def start_until_taken(url: str, number: int) -> str:
+@pytest.fixture(params=["kafka", "embedded"])
+def place(request: pytest.FixtureRequest, tmp_path: Path):
+    if request.param == "kafka":
+        yield request.getfixturevalue("kafka_place")
+    else:
+        with on_a_directory(tmp_path / ".engine") as place:
+            yield place
+
+
+def start_until_taken(url: str, instance: str, number: int) -> str:
     """As a careful caller does: the same key until there is an answer, or none to be had by it."""
-    instance, tries = f"load-{number}", 0
+    tries = 0
     while True:
         key = {"idempotency-key": f"{instance}-{tries}"}
         query = {"instanceID": instance}
@@ -96,21 +109,22 @@ def start_until_taken(url: str, number: int) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda each: each.name)
-def test_nothing_is_lost_by_restarts_under_load(place: Path, number: signal.Signals):
+def test_nothing_is_lost_by_restarts_under_load(place: Place, tmp_path: Path, number: signal.Signals):
+    mine, read_model = f"load-{new_id()}-", tmp_path / "read"
     started: dict[int, str] = {}
 
     def load(url: str) -> None:
         for each in range(LOAD):
-            started[each] = start_until_taken(url, each)
+            started[each] = start_until_taken(url, f"{mine}{each}", each)
 
-    with ended_after(Process(place, "--http-port", "0")) as first:
+    with ended_after(Process(place.arguments, read_model, "--http-port", "0")) as first:
         loading = threading.Thread(target=load, args=(first.url,))
         loading.start()
         current = first
         for turn in range(1, RESTARTS + 1):
             eventually(lambda turn=turn: len(started), lambda n, turn=turn: n >= turn * LOAD // 3, 60)
             current.end(number)
-            current = Process(place, "--http-port", first.url.rpartition(":")[2])
+            current = Process(place.arguments, read_model, "--http-port", first.url.rpartition(":")[2])
         loading.join(120)
         assert not loading.is_alive()
     with ended_after(current), httpx.Client(base_url=current.url, timeout=WAIT_S, trust_env=False) as http:
@@ -119,21 +133,22 @@ def test_nothing_is_lost_by_restarts_under_load(place: Path, number: signal.Sign
             waited = http.get(f"/api/v1/instances/{instance}/wait", params=query).json()
             assert waited["is_met"], waited
             assert waited["instance"]["output"] == each + 3
-        page = http.get("/api/v1/instances", params={"limit": 1000}).json()
-    with WorkflowClient.embedded(place) as client:
-        states = {state.instance_id: state.run_id for state in client.list_workflow_instances()}
+        page = http.get("/api/v1/instances", params={"limit": 1000, "prefix": mine}).json()
+    with place.open() as client:
+        listed = {state.instance_id: state.run_id for state in client.list_workflow_instances()}
+    states = {name: run for name, run in listed.items() if name.startswith(mine)}
     assert states.keys() == set(started.values())
     assert {row["instance_id"]: row["run_id"] for row in page["instances"]} == states
 
 
-def test_a_read_model_that_was_deleted_is_built_again_under_load(place: Path):
-    connection = open_embedded(place)
-    with serving(connection, place / "read") as gateway, asking(gateway) as http:
+def test_a_read_model_that_was_deleted_is_built_again_under_load(own: Path):
+    connection = open_embedded(own)
+    with serving(connection, own / "read") as gateway, asking(gateway) as http:
         ids = [http.post(f"{root()}/chain/start", content=b"1").json()["instanceID"] for _ in range(20)]
         before = http.get("/api/v1/instances?order=id").json()
-    for path in (place / "read").glob("projection*"):
+    for path in (own / "read").glob("projection*"):
         path.unlink()
-    with serving(connection, place / "read") as gateway, asking(gateway) as http:
+    with serving(connection, own / "read") as gateway, asking(gateway) as http:
         ids += [http.post(f"{root()}/chain/start", content=b"1").json()["instanceID"] for _ in range(20)]
         for instance in ids:
             assert http.get(f"/api/v1/instances/{instance}/wait").json()["is_met"]
@@ -148,9 +163,9 @@ def test_a_read_model_that_was_deleted_is_built_again_under_load(place: Path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda each: each.name)
-def test_a_gateway_that_is_told_to_stop_does_so_in_order(place: Path, number: signal.Signals):
+def test_a_gateway_that_is_told_to_stop_does_so_in_order(own: Path, number: signal.Signals):
     (port,) = free_ports(1)
-    with ended_after(Process(place, "--http-port", "0", "--metrics-port", str(port))) as gateway:
+    with ended_after(process_on(own, "--metrics-port", str(port))) as gateway:
         instance = new_id()
         wait = f"/api/v1/instances/{instance}/wait"
         with httpx.Client(base_url=gateway.url, timeout=WAIT_S, trust_env=False) as http:
@@ -172,17 +187,17 @@ def test_a_gateway_that_is_told_to_stop_does_so_in_order(place: Path, number: si
                 assert all(line.startswith((":", "id:", "event:", "data:")) for line in lines if line)
 
 
-def test_a_shutdown_by_http_ends_it_too(place: Path):
-    with ended_after(Process(place, "--http-port", "0")) as gateway:
+def test_a_shutdown_by_http_ends_it_too(own: Path):
+    with ended_after(process_on(own)) as gateway:
         assert httpx.post(f"{gateway.url}/v1.0/shutdown", trust_env=False).status_code == 204
         gateway.process.communicate(timeout=WAIT_S)
         assert gateway.process.returncode == 0
 
 
-def test_the_token_is_taken_from_the_environment(place: Path):
+def test_the_token_is_taken_from_the_environment(own: Path):
     (port,) = free_ports(1)
-    options = ("--http-port", "0", "--http-host", "0.0.0.0", "--metrics-port", str(port))
-    with ended_after(Process(place, *options, DAPR_API_TOKEN="secret")) as gateway:
+    options = ("--http-host", "0.0.0.0", "--metrics-port", str(port))
+    with ended_after(process_on(own, *options, DAPR_API_TOKEN="secret")) as gateway:
         url = f"http://127.0.0.1:{gateway.url.rpartition(':')[2]}/v1.0/metadata"
         assert error(httpx.get(url, trust_env=False))[0] == 401
         assert httpx.get(url, headers={"dapr-api-token": "secret"}, trust_env=False).status_code == 200
@@ -190,14 +205,14 @@ def test_the_token_is_taken_from_the_environment(place: Path):
         assert read(port, "engine_gateway_requests_total", route="/v1.0/metadata", status="200") == 1
 
 
-def test_without_a_token_no_other_machine_is_served(place: Path):
+def test_without_a_token_no_other_machine_is_served(own: Path):
     command = [
         sys.executable,
         "-m",
         "engine.cli.main",
         "gateway",
         "--dir",
-        str(place),
+        str(own),
         "--http-host",
         "0.0.0.0",
     ]
