@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka import TopicPartition
 
 from bench import flows
+from bench.counting import counting
 from bench.links import KafkaPlace, consumer, drain, producer
 from bench.records import HISTORY, INBOX, TOPIC_ID, Pair, script_of
 from engine.client.fold import Fold
@@ -368,6 +369,7 @@ COMPONENTS: dict[str, Callable[[Watches, int], Iterator[Measured]]] = {
     "owner": owner,
     "ingress": ingress,
     "client": client,
+    "counting": counting,
 }
 KAFKA_COMPONENTS: dict[str, Callable[[Watches, KafkaPlace, int], Iterator[Measured]]] = {
     "produce": produce,
