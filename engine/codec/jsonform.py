@@ -70,6 +70,8 @@ def json_fault(error: Exception) -> str:
     text = str(error)
     if text.startswith(("Number out of range", "Exceeds the limit")):
         return "a number is out of range: a double holds up to 1.8e308; send it as a string"
+    if "utf-16 surrogate" in text:
+        return "a text holds half a character, one of \\ud800 to \\udfff without its other half"
     return text.partition(" - at `")[0]
 
 

@@ -1,13 +1,14 @@
 """User values to payloads and back: JSON, shaped by type annotations where a function has them.
 
-NaN and the infinities become null, for JSON has none. A payload whose content type isn't JSON reaches the
-code as bytes.
+What JSON can't say is refused, NaN and the infinities too: they must not turn into null unseen. A payload
+whose content type isn't JSON reaches the code as bytes.
 """
 
 import dataclasses
 import enum
 import functools
 import inspect
+import math
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,9 @@ from engine.core import limits
 from engine.model.failure import Payload
 
 JSON_TYPES = frozenset({"", "application/json"})
+
+# Only where it stands in a text can a number have become one.
+_NULL = b"null"
 
 _encoder = msgspec.json.Encoder(enc_hook=lambda value: _plain(value))
 _decoder = msgspec.json.Decoder()
@@ -37,8 +41,29 @@ def encode_value(value: object, whose: str) -> Payload | None:
             f"expected a value for {whose} that JSON can say, but it nests too deeply or contains itself"
         )
         raise ValueError(message) from None
+    except UnicodeEncodeError as error:
+        half = error.object[error.start : error.end]
+        message = (
+            f"expected a value for {whose} that JSON can say, but its text holds half a character, {half!r}"
+        )
+        raise ValueError(message) from None
+    if _NULL in data:
+        _refuse_non_finite(msgspec.to_builtins(value, enc_hook=_plain), whose)
     limits.check_payload(data, whose)
     return Payload(data)
+
+
+def _refuse_non_finite(value: Any, whose: str) -> None:
+    """Raises ValueError for what the encoder writes as null though it is a number."""
+    if isinstance(value, float) and not math.isfinite(value):
+        message = f"expected a value for {whose} that JSON can say, but it holds {value}; send None or a text"
+        raise ValueError(message)
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return
+    for inner in value:
+        _refuse_non_finite(inner, whose)
 
 
 def decode_value(payload: Payload | None, kind: Any = None) -> Any:

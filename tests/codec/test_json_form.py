@@ -88,6 +88,7 @@ BAD: dict[str, tuple[Reason, str, bool]] = {
     START + ', "input": 1e999}': (Reason.MALFORMED, "a number is out of range: a double holds", False),
     START + ', "input": {"a": [-1e999]}}': (Reason.MALFORMED, "send it as a string", False),
     START + ', "input": "\\ud800"}': (Reason.MALFORMED, "expected JSON", False),
+    START + ', "input": "\\ud800 and more"}': (Reason.MALFORMED, "holds half a character", False),
     START + ', "\\ud800": 1}': (Reason.MALFORMED, "expected JSON", False),
     START + f', "input": {"9" * 5000}}}': (Reason.MALFORMED, "a number is out of range", False),
     START + f', "input": {"[" * 64}{"]" * 64}}}': (Reason.MALFORMED, "at most 64 levels", False),
