@@ -27,6 +27,7 @@ from engine.model.ids import run_id_of_start
 from engine.model.state import InstanceState, stub_of
 from engine.partition.batch import Batch, KeyCount, digest_of_record
 from engine.partition.context import OwnerContext
+from engine.partition.deferred import without_settled
 from engine.partition.marks import Marks, Verdict, source_of
 from engine.partition.notices import Notice, Stalls, dead_letter
 from engine.partition.outbox import Outbox
@@ -313,7 +314,10 @@ class Turns:
             state = seat.state
             if state is None or state.is_finished:
                 continue
-            for effect in open_effects(state):
+            effects = open_effects(state)
+            if state.deferred:
+                effects = without_settled(effects, self.seats.history(seat))
+            for effect in effects:
                 if isinstance(effect, ef.RunActivity):
                     self._run_activity(effect, self.partition, self.isolates_activities)
                 elif isinstance(effect, ef.ArmTimer):
