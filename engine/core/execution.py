@@ -11,6 +11,7 @@ Rules
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, cast
 
@@ -289,9 +290,7 @@ class Execution:
             return
         try:
             outcome = self._call(definition)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 -- a CancelledError too is the workflow's own, and its outcome
+        except BaseException as error:  # noqa: BLE001 -- its own outcome; no signal raises in a worker
             self._fail(failure_from(error))
             return
         # By type, for what an object says of its class may be code that raises.
@@ -330,8 +329,6 @@ class Execution:
         except StopIteration as stop:
             self._return(stop.value)
             return
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # noqa: BLE001
             self._fail(failure_from(error))
             return
@@ -368,12 +365,9 @@ class Execution:
 
 
 def _close(generator: "GeneratorType[Any, Any, Any]") -> None:
-    try:
+    # The code of a run that is over has no one left to tell.
+    with suppress(BaseException):
         generator.close()
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001, S110 -- the code of a run that is over has no one left to tell
-        pass
 
 
 def _timed_out(name: str) -> TimeoutError:
@@ -384,7 +378,7 @@ def _complete(task: Task[Any], payload: Payload | None, kind: object) -> None:
     """A result that can't be decoded fails the task rather than the engine."""
     try:
         task.complete(decode_value(payload, kind))
-    except Exception as error:  # noqa: BLE001 -- whatever a converter raises is the workflow's to handle
+    except BaseException as error:  # noqa: BLE001 -- whatever a converter raises is the workflow's to handle
         task.fail(error)
 
 

@@ -114,6 +114,7 @@ RAISED = [
     (lambda: ValueError("wrong"), "ValueError", "wrong"),
     (lambda: SystemExit(3), "SystemExit", "3"),
     (lambda: asyncio.CancelledError("cancelled"), "CancelledError", "cancelled"),
+    (lambda: KeyboardInterrupt("stop"), "KeyboardInterrupt", "stop"),
     (lambda: GeneratorExit("out"), "GeneratorExit", "out"),
     (lambda: StopIteration("stop"), "RuntimeError", "generator raised StopIteration"),
     (lambda: BaseExceptionGroup("many", [ValueError(), SystemExit()]), "BaseExceptionGroup", "many"),
@@ -188,7 +189,7 @@ def test_code_that_recurses_without_end_fails_its_run_only():
     assert world.failure().type == "RecursionError"
 
 
-STUBBORN = [SystemExit(1), asyncio.CancelledError(), ValueError("no"), GeneratorExit()]
+STUBBORN = [SystemExit(1), asyncio.CancelledError(), ValueError("no"), GeneratorExit(), KeyboardInterrupt()]
 
 
 @pytest.mark.parametrize("error", STUBBORN, ids=lambda each: type(each).__name__)
