@@ -153,6 +153,8 @@ class WorkflowClient:
     def purge_workflow(self, instance_id: str, *, recursive: bool = True, force: bool = False) -> None:
         """Removes a finished instance and its history, and its children; a running one only with `force`.
 
+        A child that still runs stays, and leaves a dead letter that says so.
+
         Raises:
             InvalidCommandError: A value can't be accepted; nothing was sent.
             UnreachableError: It was not acknowledged within 30 s. It may have been taken all the same.

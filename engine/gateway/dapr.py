@@ -193,7 +193,7 @@ class DaprApi:
 
     @operation("POST", "/{instance}/purge", _DONE, *_COMMAND_ERRORS, **_VERB, dapr_operation="purge_workflow")
     async def purge(self, call: Call) -> Reply:
-        """Remove a finished instance, its children and its history."""
+        """Remove a finished instance, its finished children and their history."""
         instance_id = known_id(call)
         failed = Failing("ERR_PURGE_WORKFLOW", f"error purging workflow {instance_id}: ", is_404=True)
         self._check(call, failed)
