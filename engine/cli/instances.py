@@ -118,8 +118,8 @@ def resume(app: AppOptions, instance_id: str, reason: str | None, form: str) -> 
 def purge(app: AppOptions, instance_id: str, form: str, **values: Any) -> None:
     """Remove the finished INSTANCE and its history for good.
 
-    A child that still runs stays, and leaves a dead letter that says so: purge it by itself when it has ended,
-    or everything at once with --force.
+    A child that still runs stays, and leaves a dead letter that says so: purge it by itself when it has
+    ended, or everything at once with --force.
     """
     request = requests.purge(instance_id, recursive=values["recursive"], force=values["force"])
     _send(app, "purge", request, form)

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from engine.core import limits
 from engine.core.tasks import Task
 from engine.model.failure import Payload
 
@@ -30,16 +31,22 @@ class EventWait(msgspec.Struct):
     timer: OpenCall | None = None
 
 
+def timed_out(name: str) -> TimeoutError:
+    """What a wait that was bounded raises."""
+    return TimeoutError(f"no event {name!r} came in time")
+
+
 class Mailbox:
     """Events that nobody has asked for, and askers whose event has not come."""
 
-    __slots__ = ("_unconsumed", "_waits", "count", "size")
+    __slots__ = ("_unconsumed", "_waiting", "_waits", "count", "size")
 
     def __init__(self) -> None:
         self.count = 0
         self.size = 0
         self._unconsumed: dict[str, deque[tuple[str, Payload | None]]] = {}
         self._waits: dict[str, deque[EventWait]] = {}
+        self._waiting = 0
 
     def take(self, name: str) -> tuple[str, Payload | None] | None:
         """The oldest unconsumed event of that name."""
@@ -51,12 +58,16 @@ class Mailbox:
         return taken
 
     def expect(self, wait: EventWait) -> None:
-        """Someone waits from now on."""
+        """Someone waits from now on. Raises LimitExceededError where too many do."""
+        what = "the open waits of one run for external events"
+        limits.check(what, self._waiting + 1, limits.OPEN_WAITS_MAX, "yield some before more")
+        self._waiting += 1
         self._waits.setdefault(wait.name.casefold(), deque()).append(wait)
 
     def forget(self, wait: EventWait) -> None:
         """The wait is over without its event."""
         self._waits[wait.name.casefold()].remove(wait)
+        self._waiting -= 1
 
     def is_awaited(self, name: str) -> bool:
         """Whether someone waits for such an event: then it takes up no room."""
@@ -66,6 +77,7 @@ class Mailbox:
         """The oldest wait for that event, which ends; where there is none the event is kept."""
         waits = self._waits.get(name.casefold())
         if waits:
+            self._waiting -= 1
             return waits.popleft()
         self._unconsumed.setdefault(name.casefold(), deque()).append((name, data))
         self._count(data, 1)

@@ -16,14 +16,14 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, cast
 
 from engine.core import limits, matching
-from engine.core.awaiting import EventWait, Mailbox
+from engine.core.awaiting import EventWait, Mailbox, timed_out
 from engine.core.context import WorkflowContext
 from engine.core.failing import failure_from
 from engine.core.proposals import Proposals
 from engine.core.registry import Registry, WorkflowDefinition
 from engine.core.tasks import Task
 from engine.core.values import decode_value, encode_value
-from engine.errors import TaskFailedError
+from engine.errors import LimitExceededError, TaskFailedError
 from engine.model import actions as ac
 from engine.model import events as ev
 from engine.model.failure import Failure, Payload, failure_of
@@ -180,7 +180,7 @@ class Execution:
             _complete(task, taken[1], None)
             return task
         if due_at_ms is not None and due_at_ms <= self.now_ms:
-            task.fail(_timed_out(name))
+            task.fail(timed_out(name))
             return task
         wait = EventWait(task=task, name=name)
         if due_at_ms is not None:
@@ -257,7 +257,7 @@ class Execution:
             return
         if call.wait is not None:
             self.mailbox.forget(call.wait)
-            call.wait.task.fail(_timed_out(call.wait.name))
+            call.wait.task.fail(timed_out(call.wait.name))
         call.task.complete(None)
         self._advance()
 
@@ -316,8 +316,14 @@ class Execution:
 
     def _advance(self) -> None:
         """Feeds the code what it waits for, for as long as that is there."""
+        steps = 0
         while self._awaiting is not None and self._awaiting.is_complete and not self._is_over:
             task, self._awaiting = self._awaiting, None
+            steps += 1
+            if steps > limits.TURN_STEPS_MAX:
+                # It waits for nothing, and would keep every other run waiting for ever.
+                self._fail(failure_from(_restless(steps)))
+                return
             self._step(task)
 
     def _step(self, task: Task[Any]) -> None:
@@ -365,13 +371,13 @@ class Execution:
 
 
 def _close(generator: "GeneratorType[Any, Any, Any]") -> None:
-    # The code of a run that is over has no one left to tell.
-    with suppress(BaseException):
+    with suppress(BaseException):  # the code of a run that is over has no one left to tell
         generator.close()
 
 
-def _timed_out(name: str) -> TimeoutError:
-    return TimeoutError(f"no event {name!r} came in time")
+def _restless(steps: int) -> LimitExceededError:
+    what = "the number of finished tasks yielded between two waits"
+    return LimitExceededError(what, steps, limits.TURN_STEPS_MAX, "yield a task that is still to come")
 
 
 def _complete(task: Task[Any], payload: Payload | None, kind: object) -> None:

@@ -62,7 +62,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker may be tuned by."""
 
     activity_threads_max: int = 256
-    turn_seconds_max: float = 30.0
+    # Ten times the replay of the longest history; a run that loops holds up its neighbours for as long.
+    turn_seconds_max: float = 10.0
     owner: OwnerSettings = OwnerSettings()
 
 

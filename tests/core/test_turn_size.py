@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import timedelta
+
 import pytest
 
 import engine as wf
@@ -136,3 +139,48 @@ def test_runs_that_continue_at_once_share_the_bound_of_one_turn(monkeypatch) -> 
     turn = world.start("going_on")
     assert len(turn.recorded) < 2 * limits.TURN_EVENTS_MAX
     assert world.status() == "PENDING"
+
+
+def test_code_that_waits_for_ever_more_events_fails_and_says_so() -> None:
+    def waiting(ctx, _value):
+        while True:
+            ctx.wait_for_external_event("x")
+
+    world = World(waiting)
+    world.start("waiting")
+    assert world.failure().message == (
+        "expected the open waits of one run for external events to be at most 10,000, but it is 10,001; "
+        "yield some before more"
+    )
+
+
+def test_waits_that_are_over_count_no_more(monkeypatch) -> None:
+    monkeypatch.setattr(limits, "OPEN_WAITS_MAX", 2)
+
+    def patient(ctx, _value):
+        for _ in range(5):
+            yield ctx.wait_for_external_event("x")
+            with suppress(TimeoutError):
+                yield ctx.wait_for_external_event("y", timeout=timedelta(seconds=1))
+
+    world = World(patient)
+    world.start("patient")
+    for _ in range(5):
+        world.raise_event("x")
+        world.advance(seconds=2)
+    assert world.status() == "COMPLETED"
+
+
+def test_code_that_yields_finished_tasks_for_ever_fails_and_says_so() -> None:
+    def restless(ctx, _value):
+        task = ctx.wait_for_external_event("x")
+        while True:
+            yield task
+
+    world = World(restless)
+    world.start("restless")
+    world.raise_event("x")
+    assert world.failure().message == (
+        "expected the number of finished tasks yielded between two waits to be at most 100,000, but it is "
+        "100,001; yield a task that is still to come"
+    )
