@@ -7,7 +7,6 @@ runs where it is called; of activities that ask for a process, `check_portable` 
 import multiprocessing
 import os
 import pickle
-import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -17,13 +16,12 @@ from engine.core.registry import ActivityDefinition
 from engine.errors import ConfigurationError
 from engine.model.effects import RunActivity
 from engine.model.failure import Failure, Payload, failure_of
+from engine.node.fairness import Call, FairQueue
 from engine.node.parent import die_with
 
 Outcome = Payload | Failure | None
 Attempt = Callable[[ActivityDefinition, RunActivity], Outcome]
 Finish = Callable[[RunActivity, int, Outcome], None]
-Item = tuple[ActivityDefinition, RunActivity, int]
-
 
 # Activities that sleep need not wait for each other, and so many interpreters still fit in memory.
 PROCESSES_MAX = 8
@@ -53,14 +51,19 @@ class IsolatedRunner:
         self._attempt = attempt
         self._finish = finish
         self._processes_max = processes_max
-        self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
+        self._queue = FairQueue()
+        # One for each call in the queue; at the end one for each thread.
+        self._news = threading.Semaphore(0)
+        self._definitions: dict[str, ActivityDefinition] = {}
         self._threads: list[threading.Thread] = []
         self._is_closed = False
 
     def run(self, definition: ActivityDefinition, call: RunActivity, partition: int) -> None:
         """Begins an attempt, or has it wait for those before."""
-        self._queue.put((definition, call, partition))
-        if len(self._threads) < self._processes_max and self._queue.qsize():
+        self._definitions[call.name] = definition
+        self._queue.put((call, partition))
+        self._news.release()
+        if len(self._threads) < self._processes_max and len(self._queue):
             name = f"activity-process-{len(self._threads)}"
             thread = threading.Thread(target=self._serve, name=name, daemon=True)
             self._threads.append(thread)
@@ -70,12 +73,13 @@ class IsolatedRunner:
         """Takes up nothing more."""
         self._is_closed = True
         for _ in self._threads:
-            self._queue.put(None)
+            self._news.release()
 
     def _serve(self) -> None:
         process: ProcessPoolExecutor | None = None
-        while (item := self._queue.get()) is not None and not self._is_closed:
-            definition, call, partition = item
+        while (taken := self._take()) is not None:
+            call, partition = taken
+            definition = self._definitions[call.name]
             process = process or _new_process()
             try:
                 outcome = process.submit(self._attempt, definition, call).result()
@@ -88,6 +92,10 @@ class IsolatedRunner:
             self._finish(call, partition, outcome)
         if process is not None:
             process.shutdown(wait=False, cancel_futures=True)
+
+    def _take(self) -> Call | None:
+        self._news.acquire()
+        return None if self._is_closed else self._queue.take()
 
 
 def _new_process() -> ProcessPoolExecutor:

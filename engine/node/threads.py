@@ -8,12 +8,11 @@ Rules
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 
 from engine.model.effects import RunActivity
+from engine.node.fairness import FairQueue
 
-Call = tuple[RunActivity, int]
 Serve = Callable[[RunActivity, int], None]
 
 SHORT_NS = 500_000
@@ -40,7 +39,7 @@ class ActivityThreads:
     def __init__(self, serve: Serve, threads_max: int) -> None:
         self._serve = serve
         self._threads_max = threads_max
-        self._queue: deque[Call] = deque()
+        self._queue = FairQueue()
         self._lock = threading.Lock()
         self._servers = 0
         # Calls since the last `wake` that must not wait behind another.
@@ -57,7 +56,7 @@ class ActivityThreads:
 
     def run(self, call: RunActivity, partition: int) -> None:
         """Has it run by a thread, from the next `wake` on."""
-        self._queue.append((call, partition))
+        self._queue.put((call, partition))
         if self._typical_ns.get(call.name, SHORT_NS) >= SHORT_NS:
             self._long += 1
 
@@ -105,10 +104,10 @@ class ActivityThreads:
 
     def _next(self, server: _Server) -> bool:
         """Serves one call, or sleeps until there is one. False at the end."""
-        try:
-            call, partition = self._queue.popleft()
-        except IndexError:
+        taken = self._queue.take()
+        if taken is None:
             return self._sleep(server)
+        call, partition = taken
         server.began_ns = began_ns = time.perf_counter_ns()
         self._serve(call, partition)
         took_ns = time.perf_counter_ns() - began_ns

@@ -61,7 +61,7 @@ def test_owners_that_do_not_move_are_not_live(worker: Running) -> None:
     bound_s = worker.worker.settings.turn_seconds_max + health.STOOD_GRACE_SECONDS
     found = health.live(_Stood(worker.worker, int(bound_s * 1000) + 100))
     assert not found.is_good
-    assert "up to 35 s is good" in found.checks[0].detail
+    assert "up to 15 s is good" in found.checks[0].detail
     assert health.live(_Stood(worker.worker, int(bound_s * 1000) - 100)).is_good
 
 

@@ -6,9 +6,11 @@ import threading
 import time
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from engine.model.effects import RunActivity
+from engine.node.fairness import FairQueue
 from engine.node.threads import SHORT_NS, ActivityThreads
 
 PATIENCE_S = 30
@@ -144,3 +146,29 @@ def test_after_closing_nothing_is_taken_up(desk):
     wait_until(lambda: desk.ended == [1])
     wait_until(lambda: not desk.servers & {thread.ident for thread in threading.enumerate()})
     assert desk.begun == [1]
+
+
+def test_instances_take_turns_however_much_one_of_them_asks_for():
+    queue = FairQueue()
+    greedy = [msgspec.structs.replace(call(number), instance_id="greedy") for number in range(1_000)]
+    for each in (*greedy, call(1_001), call(1_002), call(1_001)):
+        queue.put((each, 0))
+    assert len(queue) == 1_003
+
+    order = [queue.take()[0] for _ in range(1_003)]
+    assert [each.scheduled for each in order[:6]] == [0, 1_001, 1_002, 1, 1_001, 2]
+    assert [each for each in order if each.instance_id == "greedy"] == greedy
+    assert (queue.take(), len(queue)) == (None, 0)
+
+
+def test_one_that_waits_for_all_threads_waits_for_one_call_only(desk):
+    threads = ActivityThreads(desk.serve, 1)
+    desk.gates[0] = threading.Event()
+    for number in range(100):
+        threads.run(msgspec.structs.replace(call(number), instance_id="greedy"), 0)
+    threads.wake()
+    wait_until(lambda: desk.begun == [0])
+    threads.run(call(1_000), 0)
+    desk.gates[0].set()
+    wait_until(lambda: not threads.waiting and len(desk.ended) == 101, threads.wake)
+    assert desk.begun.index(1_000) <= 2
