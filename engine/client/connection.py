@@ -48,6 +48,11 @@ class Tail(Protocol):
         """By followed partition: everything committed before this offset was returned by `poll`."""
         ...
 
+    @property
+    def is_down(self) -> bool:
+        """Whether nobody answered of late. It says so once, and goes on by itself when somebody does."""
+        ...
+
     def close(self) -> None:
         """Lets go of everything."""
         ...

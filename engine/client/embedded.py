@@ -154,6 +154,9 @@ class EmbeddedReplayer:
 class EmbeddedTail:
     """Implements `Tail`."""
 
+    # A file is there, or raises.
+    is_down = False
+
     def __init__(self, log: EmbeddedClientLog, topic: str) -> None:
         self._log = log
         self._topic = topic

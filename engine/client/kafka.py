@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from functools import cached_property
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
 
 from engine.client.connection import OnPublished, Ownership, TopicIds
@@ -193,7 +193,10 @@ class KafkaTail:
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self._topic = topic
         self._starts: dict[int, int] = {}
-        self._consumer: Consumer = reading_consumer(settings, f"{topic}.tail", committed=True)
+        self.is_down = False
+        self._consumer: Consumer = reading_consumer(
+            settings, f"{topic}.tail", committed=True, on_error=self._on_error
+        )
 
     def follow(self, positions: dict[int, int]) -> None:
         """See the port."""
@@ -218,3 +221,7 @@ class KafkaTail:
     def close(self) -> None:
         """See the port."""
         self._consumer.close()
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self.is_down = True

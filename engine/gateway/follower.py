@@ -87,10 +87,15 @@ class Follower:
     def _follow(self) -> None:
         with closing(self._open_tail()) as tail:
             is_lost = not self._positions
-            self._positions = self._positions or self._ends()
+            # Asked in any case: a tail tells that nothing came, and not that somebody answers.
+            ends = self._ends()
+            self._positions = self._positions or ends
             self._restart(dict(self._positions) if is_lost else None)
             tail.follow(dict(self._positions))
             while not self._stopping.is_set():
                 records = tail.poll(POLL_MS)
+                if tail.is_down:
+                    message = "nobody answers any more"
+                    raise UnreachableError(message)
                 self.is_following = True
                 self._positions |= self._take(records, tail.positions())

@@ -1,7 +1,7 @@
 """Bounded reads: from an offset to an offset, whatever markers, aborted records and gaps lie between."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -15,8 +15,18 @@ BATCH_RECORDS = 5_000
 STALL_SECONDS = 30.0
 
 
-def reading_consumer(settings: KafkaSettings, group: str, *, committed: bool) -> Consumer:
-    """A consumer without a group's doings, tuned so that neither end waits for the other."""
+def reading_consumer(
+    settings: KafkaSettings,
+    group: str,
+    *,
+    committed: bool,
+    on_error: Callable[[KafkaError], None] | None = None,
+) -> Consumer:
+    """A consumer without a group's doings, tuned so that neither end waits for the other.
+
+    `on_error` hears, in the thread that polls, of what concerns no partition, as that no broker answers.
+    """
+    callbacks = {} if on_error is None else {"error_cb": on_error}
     return Consumer(
         settings.client(
             group_id=group,
@@ -27,6 +37,7 @@ def reading_consumer(settings: KafkaSettings, group: str, *, committed: bool) ->
             # Defaults of a second here and half a second there are the two latency traps of this client.
             fetch_queue_backoff_ms=5,
             fetch_wait_max_ms=50,
+            **callbacks,
         )
     )
 

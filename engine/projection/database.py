@@ -79,6 +79,7 @@ class Database:
             remove(path)
             path.touch(FILE_MODE)
             self._connection = _connect(path)
+        self._places = _places_of(path)
 
     def prepare(self, source: Source) -> bool:
         """Whether the file is of this source already; if not, it is empty from now on."""
@@ -129,6 +130,10 @@ class Database:
         """By partition, the offset of history that the file is true up to."""
         return dict(self.rows("SELECT partition, offset FROM positions"))
 
+    def is_in_place(self) -> bool:
+        """Whether others still find the file that this connection writes, and not another or none."""
+        return self._places == _places_of(self.path)
+
     def close(self) -> None:
         """Lets go of the file."""
         self._connection.close()
@@ -165,6 +170,18 @@ def size_of(path: Path) -> int:
 
 def _files(path: Path) -> list[Path]:
     return [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm")]
+
+
+def _places_of(path: Path) -> list[int | None]:
+    """What tells a file, and its log, from others of their names; None for one that is not there."""
+    return [_place_of(each) for each in _files(path)[:2]]
+
+
+def _place_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _connect(path: Path) -> sqlite3.Connection:

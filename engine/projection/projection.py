@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 POLL_MS = 50
 PAUSE_S = 1.0
 CLOSE_S = 5.0
+GONE = "it was removed, or replaced, while it was in use"
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,6 +163,8 @@ class Projection:
 
     def _remove(self) -> None:
         remove(self._path)
+        # Nobody sees anything of it from here on.
+        self._reach.reset()
         self.generation += 1
 
     def _follow(self) -> None:
@@ -171,7 +174,7 @@ class Projection:
             self._check(starts)
             self._reach.advance(starts)
             tail.follow(starts)
-            self._drive(tail, folder)
+            self._drive(tail, database, folder)
 
     def _check(self, starts: dict[int, int]) -> None:
         ends = self._connection.ends()
@@ -182,13 +185,15 @@ class Projection:
                 message = f"history partition {number} ends at {ends[number]}, but was read up to {start}"
                 raise ConfigurationError(message)
 
-    def _drive(self, tail: Tail, folder: Folder) -> None:
+    def _drive(self, tail: Tail, database: Database, folder: Folder) -> None:
         commits: dict[int, Commits] = defaultdict(Commits)
         began, before = time.monotonic(), self.events
         is_told = False
         positions: dict[int, int] = {}
         while not self._stopping.is_set():
             has_news = self._take(tail.poll(POLL_MS), commits, folder)
+            if not database.is_in_place():
+                raise sqlite3.DatabaseError(GONE)
             # Inside a commit the file is true up to the commit before.
             reached = whole(commits, tail.positions())
             if has_news:

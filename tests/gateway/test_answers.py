@@ -37,6 +37,8 @@ class Replies:
 
 
 class RepliesTail:
+    is_down = False
+
     def __init__(self, replies: Replies) -> None:
         self.replies = replies
         self.place = 0

@@ -92,6 +92,8 @@ class MadeLog:
 
 
 class MadeTail:
+    is_down = False
+
     def __init__(self, log: MadeLog) -> None:
         self.log = log
         self.places: dict[int, int] = {}

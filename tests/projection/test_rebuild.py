@@ -54,6 +54,21 @@ def test_a_file_that_was_deleted_is_built_again_and_equal(log: MadeLog, path: Pa
         assert projection.progress.is_rebuild
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_file_that_goes_while_it_is_in_use_is_built_again(log: MadeLog, path: Path, *, is_replaced: bool):
+    fill(log, 50)
+    with running(log, path) as projection:
+        before = content(caught_up(projection, log))
+        generation = projection.generation
+        database_module.remove(path)
+        if is_replaced:
+            path.write_bytes(b"of somebody else")
+        eventually(lambda: projection.generation, lambda found: found > generation)
+        assert content(caught_up(projection, log)) == before
+        fill(log, 1, 50)
+        assert content(caught_up(projection, log)) != before
+
+
 def test_a_restart_goes_on_where_the_file_ends(log: MadeLog, path: Path):
     fill(log, 20)
     with running(log, path) as projection:
