@@ -252,17 +252,20 @@ class Api:
     async def stream_instance(self, call: Call) -> Reply:
         """Every event of an instance: those on record, and then as they come (server-sent events)."""
         after = parse_event_id(call["last-event-id"])
-        return self._streams.reply(_told_of_one(self._service, known_id(call), after))
+        return self._streams.reply(_told_of_one(self._service, known_id(call), after), is_resumable=True)
 
     @operation("GET", "/events", _STREAM, _INVALID, _LATER, parameters=(_TYPES,))
     async def stream_all(self, call: Call) -> Reply:
-        """Every event of every instance, from now on (server-sent events)."""
+        """Every event of every instance, from now on (server-sent events).
+
+        What comes while nobody listens is not told later: read it from the instances' histories.
+        """
         types = frozenset(call["type"] or ())
         unknown = sorted(types - _EVENT_TYPES)
         if unknown:
             message = f"expected types of events such as InstanceStarted, but got {', '.join(unknown)!r:.100}"
             raise Problem(400, "ERR_INVALID_REQUEST", message)
-        return self._streams.reply(waits.all_events(self._service, types))
+        return self._streams.reply(waits.all_events(self._service, types), is_resumable=False)
 
     # --- many at once ---
 

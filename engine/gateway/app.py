@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response as HttpResponse
 from starlette.responses import StreamingResponse
 from starlette.routing import Route as HttpRoute
@@ -106,6 +106,9 @@ def _endpoint(route: Route, keys: Keys) -> Callable[[Request], Awaitable[HttpRes
             return _response(await _carry_out(route, keys, request))
         except Problem as problem:
             return _response(Reply.of(problem))
+        except ClientDisconnect:
+            # Gone in the middle of its body: nothing was done, and nobody is there to be told.
+            return HttpResponse(status_code=400)
 
     return endpoint
 

@@ -4,9 +4,11 @@ Without a token only this machine may ask, and of this machine no web page: a br
 page on the net says, by a form or by a name that resolves to 127.0.0.1.
 """
 
+import asyncio
 import hmac
 import ipaddress
 from collections.abc import Iterable
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +17,9 @@ from engine.errors import ConfigurationError
 from engine.gateway.http import BODY_BYTES_MAX, HEADER_BYTES_MAX, Problem, encode
 
 DRAINED_BYTES_MAX = 8 * BODY_BYTES_MAX
+DRAIN_S = 2.0
+# Between two pieces of a body.
+PIECE_S = 20.0
 TOKEN_HEADER = b"dapr-api-token"
 # They say nothing, and those who poll them have no token: Dapr leaves them open too.
 OPEN_PATHS = frozenset({"/v1.0/healthz", "/v1.0/healthz/outbound"})
@@ -103,7 +108,7 @@ class _Bounded:
         self._has_more = True
 
     async def receive(self) -> Message:
-        message = await self._next()
+        message = await self._next_in_time()
         if self._size > BODY_BYTES_MAX:
             await self.drain()
             raise _too_large(self._size)
@@ -111,8 +116,21 @@ class _Bounded:
 
     async def drain(self) -> None:
         """Reads on, within bounds: who is still sending would be cut off, and never see the answer."""
-        while self._has_more and self._size <= DRAINED_BYTES_MAX:
-            await self._next()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while self._has_more and self._size <= DRAINED_BYTES_MAX:
+                    await self._next()
+
+    async def _next_in_time(self) -> Message:
+        if not self._has_more:
+            # What is waited for now is the caller's going away.
+            return await self._next()
+        try:
+            async with asyncio.timeout(PIECE_S):
+                return await self._next()
+        except TimeoutError:
+            message = f"expected more of the body in {PIECE_S:.0f} s, but it stays at {self._size:,} bytes"
+            raise Problem(408, "ERR_REQUEST_TIMEOUT", message) from None
 
     async def _next(self) -> Message:
         message = await self._receive()
@@ -128,7 +146,12 @@ def _check_head(scope: Scope) -> None:
     if size > HEADER_BYTES_MAX:
         message = f"expected a path and headers of at most {HEADER_BYTES_MAX:,} bytes, but they have {size:,}"
         raise Problem(431, "ERR_HEADERS_TOO_LARGE", message)
-    length = dict(headers).get(b"content-length", b"0")
+    given = dict(headers)
+    if b"content-length" in given and b"transfer-encoding" in given:
+        # A proxy before us may believe the other one, and see another request in what follows.
+        message = "expected Content-Length or Transfer-Encoding, but got both"
+        raise Problem(400, "ERR_INVALID_REQUEST", message)
+    length = given.get(b"content-length", b"0")
     if length.isdigit() and int(length) > BODY_BYTES_MAX:
         raise _too_large(int(length))
 

@@ -26,6 +26,7 @@ from engine.gateway.lag import Lag
 from engine.gateway.measures import Measured, Measures
 from engine.gateway.metrics import METRICS, READERS, View
 from engine.gateway.operators import OperatorApi
+from engine.gateway.protocol import PromptProtocol
 from engine.gateway.service import COMMAND_WAIT_S, Service
 from engine.gateway.sidecar import SidecarApi
 from engine.gateway.streams import Streams
@@ -185,7 +186,7 @@ class _Server(uvicorn.Server):
     def __init__(self, app: ASGIApp, on_started: Callable[[], None]) -> None:
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=PromptProtocol,
             ws="none",
             lifespan="off",
             log_config=None,

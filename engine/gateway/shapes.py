@@ -118,8 +118,11 @@ class Waited(msgspec.Struct, frozen=True, kw_only=True):
     instance: Detail | None
 
 
-class BulkFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which instances are meant: those that all given conditions hold for. An empty one means all."""
+class BulkFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which instances are meant: those that all given conditions hold for. An empty one means all.
+
+    A condition that isn't known is refused: left out, it would mean more instances than its author did.
+    """
 
     workflow: str | None = None
     status: list[Status] = []
@@ -129,7 +132,7 @@ class BulkFilter(msgspec.Struct, frozen=True, kw_only=True):
     parent: str | None = None
 
 
-class Bulk(msgspec.Struct, frozen=True, kw_only=True):
+class Bulk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What to do to many, by id. Nothing is done unless `dry_run` is said to be false.
 
     With the last id of an answer as `after` it goes on behind it.

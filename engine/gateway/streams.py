@@ -31,15 +31,15 @@ class Streams:
         """Ends every stream: a reader comes again, with the number of the last event it has."""
         self._ending.set()
 
-    def reply(self, happening: AsyncIterator[Happened]) -> Reply:
+    def reply(self, happening: AsyncIterator[Happened], *, is_resumable: bool) -> Reply:
         """An answer that lasts. Raises Problem when there are too many."""
         if self._measures.streams >= STREAMS_MAX:
             message = f"expected at most {STREAMS_MAX} streams at a time; end some first"
             raise Problem(503, "ERR_UNAVAILABLE", message)
         headers = {"content-type": EVENT_STREAM, "cache-control": "no-store", "x-accel-buffering": "no"}
-        return Reply(status=200, headers=headers, stream=self._texts(happening))
+        return Reply(status=200, headers=headers, stream=self._texts(happening, is_named=is_resumable))
 
-    async def _texts(self, happening: AsyncIterator[Happened]) -> AsyncIterator[bytes]:
+    async def _texts(self, happening: AsyncIterator[Happened], *, is_named: bool) -> AsyncIterator[bytes]:
         self._measures.streams += 1
         ending = asyncio.ensure_future(self._ending.wait())
         coming: asyncio.Future[Happened] = asyncio.ensure_future(anext(happening))
@@ -54,7 +54,7 @@ class Streams:
                 if not coming.done():
                     yield b": still here\n\n"
                     continue
-                yield text_of(coming.result())
+                yield text_of(coming.result(), is_named=is_named)
                 coming = asyncio.ensure_future(anext(happening))
         except (StopAsyncIteration, UnreachableError):
             # The reader fell behind, or the log can't be read: it comes again and goes on where it was.
@@ -67,11 +67,12 @@ class Streams:
                 await coming
 
 
-def text_of(happened: Happened) -> bytes:
-    """One event of a stream."""
+def text_of(happened: Happened, *, is_named: bool) -> bytes:
+    """One event of a stream; named where a reader that comes again may go on behind it."""
     event = event_shape_of(history_event_of(happened.recorded))
     data = encode({"instance_id": happened.instance_id, **msgspec.structs.asdict(event)})
-    return f"id: {event.run_id}/{event.event_id}\nevent: {event.event_type}\ndata: ".encode() + data + b"\n\n"
+    name = f"id: {event.run_id}/{event.event_id}\n" if is_named else ""
+    return f"{name}event: {event.event_type}\ndata: ".encode() + data + b"\n\n"
 
 
 def parse_event_id(text: str | None) -> tuple[str, int] | None:

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from engine.errors import ConfigurationError
+from engine.gateway import guard, protocol
 from engine.gateway.guard import Policy
 from engine.gateway.http import BODY_BYTES_MAX, HEADER_BYTES_MAX
 from engine.gateway.server import Gateway, GatewaySettings
-from tests.gateway.conftest import APP, asking, serving
+from tests.client.running import eventually
+from tests.gateway.conftest import APP, WAIT_S, asking, serving
 from tests.gateway.test_dapr import error, new_id, root
 
 TOKEN = "quite-secret"
@@ -132,3 +134,62 @@ def test_a_port_that_is_taken_is_named(gateway, connection, tmp_path):
 def test_the_body_of_an_answer_is_sent_without_waiting_for_its_head_to_be_acknowledged(gateway):
     # asyncio turns Nagle's delay off for what says that it is TCP, and for nothing else.
     assert gateway._socket.proto == socket.IPPROTO_TCP
+
+
+# --- callers that do not come to the point ---
+
+
+def talk(gateway: Gateway, *pieces: bytes) -> bytes:
+    """All that is answered until the gateway ends the connection."""
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=WAIT_S) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+        answer = b""
+        while piece := connection.recv(65_536):
+            answer += piece
+    return answer
+
+
+POST = b"POST " + f"{root()}/chain/start HTTP/1.1\r\nhost: localhost\r\n".encode()
+
+
+@pytest.mark.parametrize("pieces", [(), (POST,), (b"G",)], ids=["silent", "half a head", "a letter"])
+def test_a_head_that_does_not_come_ends_the_connection(gateway, monkeypatch, pieces):
+    monkeypatch.setattr(protocol, "HEAD_S", 0.1)
+    assert talk(gateway, *pieces) == b""
+
+
+def test_a_head_in_time_has_no_timer_over_its_answer(http, monkeypatch):
+    monkeypatch.setattr(protocol, "HEAD_S", 0.1)
+    query = {"timeout_seconds": 0.5}
+    for _ in range(2):
+        assert http.get("/api/v1/instances/nobody/wait", params=query).json()["is_met"] is False
+
+
+def test_a_body_that_stops_is_answered_and_not_waited_for(gateway, monkeypatch):
+    monkeypatch.setattr(guard, "PIECE_S", 0.1)
+    monkeypatch.setattr(guard, "DRAIN_S", 0.1)
+    answer = talk(gateway, POST + b"content-length: 10\r\n\r\n123")
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"ERR_REQUEST_TIMEOUT" in answer
+    assert b"it stays at 3 bytes" in answer
+
+
+def test_a_body_that_would_be_too_large_is_refused_before_it_comes(gateway, monkeypatch):
+    monkeypatch.setattr(guard, "DRAIN_S", 0.1)
+    answer = talk(gateway, POST + b"content-length: 99999999999\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 413")
+
+
+def test_a_request_of_two_lengths_is_refused(gateway):
+    both = b"content-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+    assert talk(gateway, POST + both).startswith(b"HTTP/1.1 400")
+
+
+def test_who_goes_away_in_the_middle_of_a_body_is_no_bug_of_ours(gateway, http, caplog):
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=WAIT_S) as connection:
+        connection.sendall(POST + b"content-length: 10\r\n\r\n123")
+    place = ("POST", "/v1.0/workflows/{component}/{workflow}/start", "400")
+    eventually(lambda: gateway._measures.requests[place], lambda count: count > 0)
+    assert http.get("/v1.0/metadata").status_code == 200
+    assert "bug" not in caplog.text
