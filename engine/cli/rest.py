@@ -157,7 +157,7 @@ class Rest:
 def quoted(text: str) -> str:
     """A text as a part of a path. Raises InvalidCommandError for what no path can hold."""
     if "/" in text:
-        message = f"expected an id without '/', but got {text!r}: HTTP has no path for it; use --via kafka"
+        message = f"expected an id without '/', but got {text!r}: no instance has such an id"
         raise InvalidCommandError(message)
     return quote(text, safe="")
 

@@ -15,13 +15,14 @@ from engine.codec import validation
 from engine.codec.schemas import CURRENT
 from engine.codec.undecodable import UndecodableError
 from engine.codec.validation import invalid
-from engine.model.commands import PUBLIC_COMMANDS, PublicCommand
+from engine.model.commands import PUBLIC_COMMANDS, PublicCommand, StartInstance
 from engine.model.effects import Reason
 from engine.model.failure import Payload
 
 CONTENT_TYPE = "application/json"
 DEPTH_MAX = 64
 # Some editors and shells begin a text with it; JSON has none, but who reads may let it be.
+HALF = "a text holds half a character, one of \\ud800 to \\udfff without its other half"
 BOM = b"\xef\xbb\xbf"
 RFC_3339 = (
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
@@ -71,7 +72,7 @@ def json_fault(error: Exception) -> str:
     if text.startswith(("Number out of range", "Exceeds the limit")):
         return "a number is out of range: a double holds up to 1.8e308; send it as a string"
     if "utf-16 surrogate" in text:
-        return "a text holds half a character, one of \\ud800 to \\udfff without its other half"
+        return HALF
     return text.partition(" - at `")[0]
 
 
@@ -88,7 +89,8 @@ def decode(value: bytes) -> PublicCommand:
     fields = _FIELDS[kind.__name__]
     unknown = [key for key in parsed if key not in fields]
     if unknown:
-        expected = f"expected only the fields {', '.join(fields)}"
+        names = [*fields, *(["start_at"] if kind is StartInstance else [])]
+        expected = f"expected only the fields {', '.join(names)}"
         raise invalid(_shown(unknown[0]), f"{expected}, but {kind.__name__} has no such field")
     for key, field in fields.items():
         if field.is_required and key not in parsed:
@@ -114,8 +116,7 @@ def _parse(value: bytes) -> dict[str, Any]:
     """The object that `value` is, read strictly."""
     try:
         parsed = json.loads(value.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
-        # The standard parser lets pass what others refuse: lone surrogates, numbers beyond all doubles.
-        _any_value.decode(value)
+        _refuse_what_others_refuse(value)
     except RecursionError:
         raise _malformed(f"expected at most {DEPTH_MAX} levels, but it nests deeper") from None
     except (ValueError, msgspec.MsgspecError) as error:
@@ -124,6 +125,17 @@ def _parse(value: bytes) -> dict[str, Any]:
         raise _malformed(f"expected a JSON object, but got {_shown(parsed)}")
     _check_depth(parsed)
     return parsed
+
+
+def _refuse_what_others_refuse(value: bytes) -> None:
+    """The standard parser lets pass numbers beyond all doubles, and halves of characters."""
+    try:
+        _any_value.decode(value)
+    except msgspec.DecodeError as error:
+        if "truncated" not in str(error):
+            raise
+        # So it says of a half at the end of a text.
+        raise ValueError(HALF) from None
 
 
 def _malformed(detail: str) -> UndecodableError:
@@ -177,7 +189,7 @@ def _value_of(key: str, field: _Field, value: object, raw: dict[str, msgspec.Raw
 
 def _take_start_at(kind: str, parsed: dict[str, Any]) -> None:
     """Turns `start_at`, which people write, into `start_at_ms`."""
-    if kind != "StartInstance" or "start_at" not in parsed:
+    if kind != StartInstance.__name__ or "start_at" not in parsed:
         return
     text = parsed.pop("start_at")
     if "start_at_ms" in parsed:

@@ -114,6 +114,17 @@ def quarantine(seat: Seat, command: cm.Command, moment: Moment, registry: Regist
     return taker.quarantine(command, detail)
 
 
+def full_of_deferred(state: InstanceState) -> str | None:
+    """Why a stalled run can keep no further input for later, None where it can."""
+    if state.deferred >= limits.DEFERRED_INPUTS_MAX:
+        most, there, what = limits.DEFERRED_INPUTS_MAX, state.deferred, "inputs deferred by a stall"
+    elif state.history_bytes >= limits.HISTORY_BYTES_MAX:
+        most, there, what = limits.HISTORY_BYTES_MAX, state.history_bytes, "bytes of history"
+    else:
+        return None
+    return f"expected at most {most:,} {what}, but there are {there:,}"
+
+
 class _TurnTaker:
     """The work of one turn."""
 
@@ -184,13 +195,10 @@ class _TurnTaker:
     def _defer(self, state: InstanceState, stall: tuple[str, str]) -> Turn:
         if state.stall is None:
             self._stall(stall)
-        if state.deferred >= limits.DEFERRED_INPUTS_MAX or state.history_bytes >= limits.HISTORY_BYTES_MAX:
-            text = (
-                f"expected at most {limits.DEFERRED_INPUTS_MAX:,} inputs deferred by a stall ({state.stall}) "
-                f"and {limits.HISTORY_BYTES_MAX:,} bytes of history, but there are {state.deferred:,} inputs "
-                f"and {state.history_bytes:,} bytes"
-            )
-            self.turn.rejected = ef.Rejected(ef.Reason.DEFERRED_LIMIT, f"{text}; end the stall or terminate")
+        full = full_of_deferred(state)
+        if full is not None:
+            text = f"{full}; end the stall ({state.stall}) or terminate"
+            self.turn.rejected = ef.Rejected(ef.Reason.DEFERRED_LIMIT, text)
         else:
             self.add(ev.InputDeferred(record=self._moment.record))
         return self.turn
@@ -385,14 +393,3 @@ class _TurnTaker:
 
     def _send(self, message: cm.ChannelMessage) -> None:
         self.turn.effects.append(ef.SendMessage(message=message))
-
-
-def deferred_inputs(history: Iterable[ev.Recorded]) -> list[bytes]:
-    """The records that a run kept raw since it stalled last, in their order."""
-    records: list[bytes] = []
-    for recorded in history:
-        if type(recorded.event) is ev.InstanceStalled:
-            records = []
-        elif type(recorded.event) is ev.InputDeferred:
-            records.append(recorded.event.record)
-    return records

@@ -8,6 +8,7 @@ killing the process; what it returned is on its way before the thread takes up t
 
 import asyncio
 import inspect
+import logging
 import multiprocessing
 import threading
 from collections.abc import Callable
@@ -28,6 +29,8 @@ from engine.node.activity_measures import ActivityMeasures
 from engine.node.isolation import IsolatedRunner, check_portable
 from engine.node.threads import ActivityThreads
 from engine.partition.ports import Append
+
+log = logging.getLogger(__name__)
 
 AppendFunction = Callable[[Append], None]
 
@@ -115,7 +118,7 @@ class ActivityPool:
         self._isolated.close()
         self._processes.close()
         self._threads.close()
-        if self._loop is not None:
+        if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._loop.stop)
 
     # --- threads ---
@@ -141,8 +144,17 @@ class ActivityPool:
     def _event_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, name="activity-loop", daemon=True).start()
+            threading.Thread(target=self._run_loop, name="activity-loop", daemon=True).start()
         return self._loop
+
+    def _run_loop(self) -> None:
+        assert self._loop is not None
+        while not self._is_closed:
+            self._loop.run_forever()
+            if not self._is_closed:
+                # Every async activity of this process is on it.
+                log.warning("an activity stopped the event loop that it runs on; it goes on")
+        self._loop.close()
 
     def _begin_async(self, call: RunActivity, partition: int) -> None:
         assert self._loop is not None

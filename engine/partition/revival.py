@@ -12,7 +12,6 @@ from engine.core.turn import (
     STALL_CRASHED,
     STALL_NONDETERMINISM,
     Moment,
-    deferred_inputs,
     replay,
     take_turn,
     unstall,
@@ -22,6 +21,7 @@ from engine.model.checkpoint import Checkpoint
 from engine.model.ids import run_id_of_continuation
 from engine.partition.batch import Batch
 from engine.partition.careful import LIVES_BEFORE_CARE
+from engine.partition.deferred import deferred_inputs
 from engine.partition.ports import Record
 from engine.partition.turns import Turns
 

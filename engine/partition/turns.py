@@ -5,13 +5,13 @@ partition next derives the same.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
 from engine.codec import avro
 from engine.codec.topics import partition_of
 from engine.core.apply import account, key_digest
-from engine.core.consequences import open_effects
 from engine.core.turn import (
     Moment,
     Turn,
@@ -27,7 +27,7 @@ from engine.model.ids import run_id_of_start
 from engine.model.state import InstanceState, stub_of
 from engine.partition.batch import Batch, KeyCount, digest_of_record
 from engine.partition.context import OwnerContext
-from engine.partition.deferred import without_settled
+from engine.partition.deferred import undecided
 from engine.partition.marks import Marks, Verdict, source_of
 from engine.partition.notices import Notice, Stalls, dead_letter
 from engine.partition.outbox import Outbox
@@ -314,10 +314,7 @@ class Turns:
             state = seat.state
             if state is None or state.is_finished:
                 continue
-            effects = open_effects(state)
-            if state.deferred:
-                effects = without_settled(effects, self.seats.history(seat))
-            for effect in effects:
+            for effect in undecided(state, partial(self.seats.history, seat)):
                 if isinstance(effect, ef.RunActivity):
                     self._run_activity(effect, self.partition, self.isolates_activities)
                 elif isinstance(effect, ef.ArmTimer):

@@ -63,13 +63,18 @@ async def async_generator(ctx, _value):
 
 
 @pytest.mark.parametrize("workflow", [coroutine, async_generator])
-def test_an_async_workflow_fails_with_a_clear_text(workflow):
-    world = World(workflow)
-    world.start(workflow)
+def test_an_async_workflow_is_refused_and_one_that_hides_it_fails_with_a_clear_text(workflow):
+    text = "expected workflow {!r} to be a generator or plain function, but it is async"
+    with pytest.raises(TypeError, match=text.format(workflow.__name__)):
+        Registry().add_workflow(workflow, None)
+
+    def hiding(ctx, value):
+        return workflow(ctx, value)
+
+    world = World(hiding)
+    world.start(hiding)
     assert world.failure().type == "TypeError"
-    assert world.failure().message == (
-        f"expected workflow {workflow.__name__!r} to be a generator or plain function, but it is async"
-    )
+    assert world.failure().message == text.format("hiding")
 
 
 @pytest.mark.parametrize("value", [1, None, "task", [Task()]])
@@ -263,7 +268,44 @@ def test_a_name_can_be_registered_once():
     with pytest.raises(ValueError, match="expected workflow name of 1 to 256 bytes"):
         registry.add_workflow(waiting, "w" * 257)
     with pytest.raises(ValueError, match="expected executor to be one of"):
-        registry.add_activity(waiting, "a", "greenlet")
+        registry.add_activity(print, "a", "greenlet")
+
+
+def hello(ctx):
+    yield
+
+
+def nothing(): ...
+
+
+def much(ctx, one, two): ...
+
+
+def named(ctx, *, value): ...
+
+
+def free(ctx, value=None, more=None): ...
+
+
+@pytest.mark.parametrize("function", [nothing, much, named])
+def test_a_function_that_can_t_be_called_so_is_refused_when_it_is_registered(function):
+    text = r"expected (workflow|activity) .* to be called with a context, and an input .* but it is \w+\(.*\)"
+    with pytest.raises(TypeError, match=text):
+        Registry().add_workflow(function, None)
+    with pytest.raises(TypeError, match=text):
+        Registry().add_activity(function, None, "thread")
+
+
+@pytest.mark.parametrize("function", [free, print, lambda *_: None, lambda *_, **__: None])
+def test_a_function_that_can_be_called_so_in_any_way_is_taken(function):
+    Registry().add_workflow(function, "any")
+
+
+def test_an_activity_that_yields_and_what_is_no_function_are_refused():
+    with pytest.raises(TypeError, match="expected activity 'hello' to return its result, but it yields"):
+        Registry().add_activity(hello, None, "thread")
+    with pytest.raises(TypeError, match="expected a function as workflow, but got int: 3"):
+        Registry().add_workflow(3, None)
 
 
 def test_the_decorators_register_under_the_functions_name_or_the_one_given():

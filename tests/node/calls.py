@@ -30,6 +30,13 @@ async def on_the_loop(ctx):
     return [threading.current_thread().name, id(asyncio.get_running_loop())]
 
 
+@app.activity
+async def stops_the_loop(ctx):
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(0)
+    return "after it"
+
+
 @app.activity(executor="process")
 def in_a_process(ctx, number):
     return [os.getpid(), number + 1]

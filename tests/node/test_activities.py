@@ -86,6 +86,15 @@ def test_async_activities_share_one_event_loop(subject: Subject) -> None:
     assert first[0] == "activity-loop"
 
 
+def test_an_activity_that_stops_the_event_loop_stops_nobody(subject: Subject) -> None:
+    subject.begin("stops_the_loop")
+    assert subject.result() == "after it"
+    calls.arrivals.clear()
+    subject.begin("on_the_loop")
+    subject.begin("on_the_loop")
+    assert subject.result() == subject.result()
+
+
 @pytest.mark.parametrize("name", ["in_a_process", "awaiting_in_a_process"])
 def test_an_activity_that_asks_for_a_process_runs_in_another(subject: Subject, name: str) -> None:
     subject.begin(name, 1)

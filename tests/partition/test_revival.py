@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from engine.codec import avro
+from engine.core import limits
 from engine.core.tasks import when_all, when_any
 from engine.model import commands as cm
 from engine.model import events as ev
@@ -147,3 +148,18 @@ def test_what_a_stalled_run_asked_for_is_done_once_however_often_it_is_claimed()
     story.live_with(busy, build=3)
     story.until(lambda: story.has(ev.InstanceCompleted))
     assert story.calls == calls
+
+
+def test_a_run_that_can_keep_no_outcome_asks_for_none(monkeypatch: pytest.MonkeyPatch):
+    story = Story()
+    story.live_with(busy, build=1)
+    story.send(cm.StartInstance(instance_id="a", workflow="v"))
+    story.until(lambda: story.has(ev.ActivityScheduled))
+    monkeypatch.setattr(limits, "HISTORY_BYTES_MAX", 1)
+    story.until(lambda: story.has(ev.InstanceStalled))
+    story.until(lambda: story.checkpoints("lives") == {0})
+    calls = story.calls
+
+    story.live_with(busy, build=1, lives=2)
+    story.until(lambda: story.checkpoints("lives") == {0})
+    assert (story.count(ev.InputDeferred), story.calls) == (0, calls)
