@@ -28,6 +28,8 @@ from engine.partition.ports import Headers, Record
 
 log = logging.getLogger(__name__)
 
+LATE_MAX = 10_000
+
 
 class Accepted(msgspec.Struct, frozen=True):
     """It took effect, or will on resume; history up to `position` of `partition` shows it."""
@@ -55,18 +57,20 @@ Answer = Accepted | Refused | Undecided
 class Question:
     """One command's, from before it is published until somebody has waited for its answer."""
 
-    def __init__(self, reply_to: ReplyTo, answer: "asyncio.Future[Answer]") -> None:
+    def __init__(self, reply_to: ReplyTo, answer: "asyncio.Future[Answer]", *, is_new: bool) -> None:
         self._answer = answer
+        # Not where its command was sent before, and had no answer in time.
+        self.is_new = is_new
+        self.is_undecided = False
         # What the command is published with.
         self.headers: Headers = ((REPLY_TO_HEADER, format_reply_to(reply_to)),)
 
     async def answer(self, timeout_s: float) -> Answer:
         """What became of the command."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await self._answer
-        except TimeoutError:
-            return Undecided()
+        # A wait that is over cancels nothing: somebody may ask again.
+        await asyncio.wait((self._answer,), timeout=timeout_s)
+        self.is_undecided = not self._answer.done()
+        return Undecided() if self.is_undecided else self._answer.result()
 
 
 class Answers:
@@ -76,6 +80,8 @@ class Answers:
         # Of this process alone: what an earlier one asked is nothing that this one waits for.
         self.requester = uuid.uuid4().hex
         self._asked: dict[bytes, asyncio.Future[Answer]] = {}
+        # Questions without an answer in time, by the names that who asks again knows; the oldest first.
+        self._late: dict[bytes, str] = {}
         self._loop = asyncio.get_running_loop()
         self._follower = Follower(
             "gateway-replies",
@@ -101,17 +107,29 @@ class Answers:
         return self._follower.is_following
 
     @contextmanager
-    def asking(self) -> Iterator[Question]:
+    def asking(self, name: bytes | None = None) -> Iterator[Question]:
         """A question, its answer kept from now on: it may come before its command is known to be sent.
 
-        Forgotten at the end, answered or not.
+        Forgotten at the end; but one with a name that had no answer in time is kept for who asks again.
         """
-        request_id = uuid.uuid4().hex
-        answer = self._asked[request_id.encode()] = self._loop.create_future()
+        before = None if name is None else self._late.pop(name, None)
+        request_id = before or uuid.uuid4().hex
+        if before is None:
+            self._asked[request_id.encode()] = self._loop.create_future()
+        answer = self._asked[request_id.encode()]
+        question = Question(ReplyTo(self.requester, request_id), answer, is_new=before is None)
         try:
-            yield Question(ReplyTo(self.requester, request_id), answer)
+            yield question
         finally:
-            del self._asked[request_id.encode()]
+            if name is not None and question.is_undecided:
+                self._late[name] = request_id
+                self._forget_late()
+            else:
+                del self._asked[request_id.encode()]
+
+    def _forget_late(self) -> None:
+        while len(self._late) > LATE_MAX:
+            del self._asked[self._late.pop(next(iter(self._late))).encode()]
 
     # --- the follower's thread ---
 

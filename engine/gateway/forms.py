@@ -12,7 +12,7 @@ from engine.client.errors import UnreachableError
 from engine.client.state import text_of
 from engine.core.values import JSON_TYPES
 from engine.gateway.answers import Answer, Refused, Undecided
-from engine.gateway.http import OUTCOME, Call, Problem, malformed
+from engine.gateway.http import OUTCOME, UNDECIDED, Call, Problem, malformed
 from engine.model.failure import Payload
 from engine.model.state import Status
 from engine.projection import Instance
@@ -132,7 +132,7 @@ def outcome_of(answer: Answer) -> dict[str, str]:
     """The header that says what became of a command, for those who want to know more than Dapr tells."""
     if isinstance(answer, Refused):
         return {OUTCOME: f"refused; reason={answer.reason}"}
-    return {OUTCOME: "undecided" if isinstance(answer, Undecided) else "accepted"}
+    return {OUTCOME: UNDECIDED if isinstance(answer, Undecided) else "accepted"}
 
 
 def not_found(instance_id: str) -> Problem:

@@ -20,6 +20,7 @@ KEY_LENGTH_MAX = 255
 IDEMPOTENCY_KEY = "idempotency-key"
 # What became of a command: accepted, refused with its reason, or undecided in time.
 OUTCOME = "engine-outcome"
+UNDECIDED = "undecided"
 # By how many offsets of history the read model was behind.
 LAG = "engine-projection-lag"
 

@@ -2,6 +2,7 @@
 
 Rules
 * A key is on disk before its command is sent, and its answer as soon as it is known.
+* An answer that was undecided is no last word: a repeat waits once more for what was sent, and sends nothing.
 * A gateway that died in between does not know what became of it: then the second is told so, and is not sent.
 * Keys are kept for a day, per gateway directory. They outlive a rebuild of the read model.
 """
@@ -11,12 +12,15 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from engine.gateway.http import Problem, Reply
+from engine.client.requests import Request
+from engine.gateway.http import OUTCOME, UNDECIDED, Problem, Reply
 
 T = TypeVar("T")
 Act = Callable[[], Awaitable[Reply]]
@@ -31,6 +35,24 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS requests (key TEXT PRIMARY KEY, digest BLOB NOT NULL, answer BLOB,"
     " at_s INTEGER NOT NULL) WITHOUT ROWID"
 )
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One try to carry out a request with a key. A repeat may wait for an answer, and must send nothing."""
+
+    key: str
+    is_repeat: bool
+
+    def name_of(self, request: Request) -> bytes:
+        """What tells a command of this request from all others."""
+        return b"\0".join((self.key.encode(), request.key, request.value))
+
+
+ATTEMPT: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
+
+
+class NothingToResumeError(Exception):
+    """What was sent at the first try has no answer here that could still be waited for."""
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +96,11 @@ class Keys:
         try:
             is_new, kept = await self._in_thread(lambda: self._begin(key, digest))
             if is_new:
-                return await self._act(key, act)
+                return await self._act(Attempt(key=key, is_repeat=False), act)
+            if kept is not None and kept.headers.get(OUTCOME) == UNDECIDED:
+                with suppress(NothingToResumeError):
+                    # It may have been decided by now.
+                    kept = await self._act(Attempt(key=key, is_repeat=True), act)
             kept = kept or await recover()
             if kept is None:
                 raise _cut_off()
@@ -82,7 +108,8 @@ class Keys:
         finally:
             self._under_way.pop(key).set_result(None)
 
-    async def _act(self, key: str, act: Act) -> Reply:
+    async def _act(self, attempt: Attempt, act: Act) -> Reply:
+        key, token = attempt.key, ATTEMPT.set(attempt)
         try:
             reply = await act()
         except Problem as problem:
@@ -93,6 +120,8 @@ class Keys:
                 # What can't be understood was not sent: the key is free for a better request.
                 await self._in_thread(lambda: self._forget(key))
             raise
+        finally:
+            ATTEMPT.reset(token)
         await self._in_thread(lambda: self._finish(key, reply))
         return reply
 

@@ -20,8 +20,9 @@ from engine.client.reading import read_commits
 from engine.client.requests import Request
 from engine.client.state import WorkflowHistoryEvent, history_event_of
 from engine.codec.topics import partition_of
-from engine.gateway.answers import Answer, Answers, Undecided
+from engine.gateway.answers import Answer, Answers, Question, Undecided
 from engine.gateway.feed import Feed
+from engine.gateway.idempotency import ATTEMPT, Attempt, NothingToResumeError
 from engine.gateway.measures import Measures, Outcome
 from engine.projection import Instance, Projection, Reader, Run
 
@@ -135,11 +136,18 @@ class Service:
         return answer
 
     async def _ask_owner(self, request: Request) -> Answer:
-        with self.answers.asking() as question:
-            published = self._connection.publish_lone(request.key, request.value, question.headers)
-            # Shielded: a caller that goes away takes no command back, and the future is not ours to cancel.
-            await asyncio.shield(asyncio.wrap_future(published))
+        attempt = ATTEMPT.get()
+        with self.answers.asking(None if attempt is None else attempt.name_of(request)) as question:
+            if question.is_new:
+                await self._publish(request, question, attempt)
             return await question.answer(self._wait_s)
+
+    async def _publish(self, request: Request, question: Question, attempt: Attempt | None) -> None:
+        if attempt is not None and attempt.is_repeat:
+            raise NothingToResumeError
+        published = self._connection.publish_lone(request.key, request.value, question.headers)
+        # Shielded: a caller that goes away takes no command back, and the future is not ours to cancel.
+        await asyncio.shield(asyncio.wrap_future(published))
 
     def _known(self) -> dict[int, int]:
         if self._losses != self.feed.losses:

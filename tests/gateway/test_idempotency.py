@@ -5,14 +5,17 @@ from __future__ import annotations
 import sqlite3
 import threading
 import uuid
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from engine.client import WorkflowClient
+from engine.client.opening import open_embedded
+from engine.embedded import EmbeddedLog
 from engine.gateway import idempotency
 from engine.gateway.server import KEYS_FILE
-from tests.client.running import eventually
+from tests.client.running import PARTITIONS, eventually, on_a_directory
 from tests.gateway.conftest import WAIT_S, asking, serving
 from tests.gateway.test_dapr import ended, error, get, new_id, root, start
 
@@ -145,3 +148,57 @@ def test_keys_are_forgotten_after_a_day(connection, tmp_path: Path, key, monkeyp
         raise_answer(http, instance, b"1", key)
         eventually(lambda: raised(http, instance), (2).__eq__)
         assert get(http, instance)["runtimeStatus"] == "RUNNING"
+
+
+# --- undecided, and decided after that ---
+
+
+@pytest.fixture
+def idle(tmp_path: Path):
+    """The log of an app whose worker is yet to come."""
+    EmbeddedLog(tmp_path / ".engine", partitions=PARTITIONS).close()
+    return tmp_path / ".engine"
+
+
+@contextmanager
+def impatient(directory: Path):
+    """A caller of a gateway that soon answers that nothing is decided."""
+    with (
+        closing(open_embedded(directory)) as connection,
+        serving(connection, directory, command_wait_s=0.2) as gateway,
+        asking(gateway) as http,
+    ):
+        yield http
+
+
+def start_sleeper(http, instance: str, headers):
+    return http.post(f"{root()}/sleeper/start?instanceID={instance}", content=b"60", headers=headers)
+
+
+def test_what_was_undecided_is_told_when_it_is_decided_and_is_sent_once(idle: Path, key):
+    instance, other = new_id(), {"idempotency-key": uuid.uuid4().hex}
+    with impatient(idle) as http:
+        for _ in range(2):
+            assert start_sleeper(http, instance, key).headers["engine-outcome"] == "undecided"
+            assert raise_answer(http, "nobody", b"1", other).headers["engine-outcome"] == "undecided"
+        with on_a_directory(idle):
+            eventually(
+                lambda: start_sleeper(http, instance, key).headers["engine-outcome"], "accepted".__eq__
+            )
+            eventually(lambda: raise_answer(http, "nobody", b"1", other).status_code, lambda it: it != 202)
+        refused = raise_answer(http, "nobody", b"1", other)
+        assert "no such instance exists" in error(refused)[2]
+        assert refused.headers["idempotency-replayed"] == "true"
+    with WorkflowClient.embedded(idle) as client:
+        # A second start would have been refused, a second event too.
+        assert len(list(client.read_dead_letters())) == 1
+
+
+def test_a_repeat_in_another_life_of_the_gateway_sends_nothing_and_stays_undecided(idle: Path, key):
+    instance = new_id()
+    for _ in range(2):
+        with impatient(idle) as http:
+            assert start_sleeper(http, instance, key).headers["engine-outcome"] == "undecided"
+    with on_a_directory(idle), WorkflowClient.embedded(idle) as client:
+        client.wait_for_workflow_start(instance)
+        assert list(client.read_dead_letters()) == []
