@@ -117,7 +117,7 @@ class KafkaConnection:
         latest, earliest = OffsetSpec.latest(), OffsetSpec.earliest()  # type: ignore[no-untyped-call]
         inbox, count = self._topics.inbox, self.partitions
         try:
-            owners = partition_owners(self._admin, self._settings, inbox)
+            owners = partition_owners(self._settings, inbox)
             timeout_ms, isolation = self._settings.request_timeout_ms, IsolationLevel.READ_UNCOMMITTED
             starts, ends = (
                 list_offsets(self._admin, inbox, dict.fromkeys(range(count), spec), isolation, timeout_ms)

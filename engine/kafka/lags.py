@@ -1,15 +1,16 @@
-"""Reads where the topics end and how far the ingress's group is: a few requests, by a client of its own."""
+"""Reads where the topics end and how far the ingress's group is: a few requests, by clients of its own."""
 
 from collections.abc import Iterable
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
 
 from engine.codec.topics import topics_of
 from engine.kafka.errors import fault_of
+from engine.kafka.membership import ingress_group
 from engine.kafka.offsets import list_offsets
 from engine.kafka.reader import read_range
-from engine.kafka.settings import KafkaSettings
+from engine.kafka.settings import KafkaSettings, open_admin
 from engine.partition.ports import CommandsEnd, Ends
 
 
@@ -19,8 +20,11 @@ class KafkaLags:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._topics = topics_of(settings.namespace, settings.app)
-        self._group = f"{settings.namespace}.{settings.app}.ingress"
-        self._admin = AdminClient(settings.client())
+        self._group = ingress_group(settings)
+        self._admin = open_admin(settings)
+        # Asks for the group's offsets as its members do, without being one. An admin client that has once
+        # waited in vain for a group's coordinator never hears of it again, or ends the process as it does.
+        self._reader = Consumer(settings.client(group_id=self._group, enable_auto_commit=False))
         # Stretches of commands found to hold no record, by partition: looked at once.
         self._empty: dict[int, tuple[int, int]] = {}
 
@@ -66,10 +70,7 @@ class KafkaLags:
             return {}
         topic = self._topics.commands
         places = [TopicPartition(topic, partition) for partition in partitions]
-        asked = ConsumerGroupTopicPartitions(self._group, places)
-        timeout_s = self._settings.request_timeout_ms / 1000
-        futures = self._admin.list_consumer_group_offsets([asked], request_timeout=timeout_s)
-        found = futures[self._group].result().topic_partitions
+        found = self._reader.committed(places, timeout=self._settings.request_timeout_ms / 1000)
         known = {place.partition: place.offset for place in found if place.offset >= 0}
         unknown = [partition for partition in partitions if partition not in known]
         earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]

@@ -10,12 +10,11 @@ import time
 from collections import deque
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from engine.errors import FencedFault
 from engine.kafka.errors import is_final
 from engine.kafka.progress import GroupOffsets
-from engine.kafka.settings import KafkaSettings
+from engine.kafka.settings import KafkaSettings, open_admin
 
 log = logging.getLogger(__name__)
 
@@ -62,10 +61,18 @@ def owners_group(settings: KafkaSettings) -> str:
     return f"{settings.namespace}.{settings.app}.owners"
 
 
-def partition_owners(admin: AdminClient, settings: KafkaSettings, topic: str) -> dict[int, str]:
+def ingress_group(settings: KafkaSettings) -> str:
+    """The group that divides the partitions of `commands`."""
+    return f"{settings.namespace}.{settings.app}.ingress"
+
+
+def partition_owners(settings: KafkaSettings, topic: str) -> dict[int, str]:
     """By partition of the inbox, which member of the group has it, and where. Raises KafkaException."""
     group = owners_group(settings)
     timeout = settings.request_timeout_ms / 1000
+    # A client for this one question: one that waited in vain for a coordinator once never hears of
+    # it again, or is ended by its late answer, with the process (an assertion, librdkafka's issue 3663).
+    admin = open_admin(settings)
     members = admin.describe_consumer_groups([group], request_timeout=timeout)[group].result().members
     return {
         place.partition: f"{member.group_instance_id or member.client_id} ({member.host.lstrip('/')})"

@@ -12,7 +12,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from engine.codec.topics import topics_of
 from engine.errors import LogDamagedFault, LogUnavailableFault
 from engine.kafka.errors import fault_of, is_final
-from engine.kafka.membership import Comeback, close_aside
+from engine.kafka.membership import Comeback, close_aside, ingress_group
 from engine.kafka.progress import GroupOffsets
 from engine.kafka.reader import BATCH_RECORDS, message_is_good, record_of
 from engine.kafka.settings import KafkaSettings, open_admin
@@ -51,7 +51,7 @@ class KafkaCommandSource:
         settings = self._settings
         consumer = Consumer(
             settings.client(
-                group_id=f"{settings.namespace}.{settings.app}.ingress",
+                group_id=ingress_group(settings),
                 group_instance_id=settings.member,
                 group_protocol="classic",
                 partition_assignment_strategy="cooperative-sticky",

@@ -100,10 +100,10 @@ def test_an_input_that_is_no_json_is_kept_as_bytes(http):
     assert shown == {"content_type": "application/octet-stream", "base64": "/wA="}
 
 
-def test_what_calls_itself_json_must_be(http):
-    answer = http.post(
-        f"{root()}/approval/start", content=b"{no", headers={"content-type": "application/json"}
-    )
+@pytest.mark.parametrize("content_type", ["application/json", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("content", [b"{no", b"NaN", b"1e400", b"[" * 100_000])
+def test_what_calls_itself_json_must_be_and_what_curl_calls_so_too(http, content, content_type):
+    answer = http.post(f"{root()}/approval/start", content=content, headers={"content-type": content_type})
     status, code, message = error(answer)
     assert (status, code) == (400, "ERR_MALFORMED_REQUEST")
     assert message.startswith("failed deserializing HTTP body: ")
