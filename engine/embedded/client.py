@@ -46,13 +46,17 @@ class EmbeddedClientLog:
         return self._topics[topic].partitions
 
     def publish(self, key: bytes, value: bytes, headers: Headers = ()) -> int:
-        """Appends a command, durably; returns its offset. Raises LogUnavailableFault, LimitExceededError."""
+        """Appends a command, durably; returns its offset.
+
+        Raises LogUnavailableFault, LimitExceededError, and ConfigurationError where the log's file has gone.
+        """
         check_record(key, value, headers)
         if self._owner is not None:
             published: Future[Appended] = Future()
             self._owner.writer.put(PublishRequest(key, value, headers, published))
             return published.result().offset
         with self._lock, db.as_faults(), self._database.transaction():
+            self._database.check_in_place()
             return self._insert_command(key, value, headers)
 
     def replay(self, letters: Sequence[tuple[int, bytes, bytes]]) -> int:

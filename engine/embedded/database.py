@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from engine.errors import ConfigurationError, Fault, LogDamagedFault, LogUnavailableFault
+from engine.files import inode_of
 from engine.partition.ports import Headers, Record
 
 DATABASE_FILE = "log.sqlite3"
@@ -89,7 +90,7 @@ class Database:
 
     def __init__(self, directory: Path, *, create: bool) -> None:
         """Raises ConfigurationError where there is no log, or a file that is none; LogUnavailableFault."""
-        path = directory / DATABASE_FILE
+        self.path = path = directory / DATABASE_FILE
         uri = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
         try:
             self._connection = sqlite3.connect(
@@ -114,6 +115,17 @@ class Database:
                 f"expected {path} to be an embedded log, but: {error}; move it away or use another directory"
             )
             raise ConfigurationError(message) from error
+
+        self._inode = inode_of(path)
+
+    def check_in_place(self) -> None:
+        """Raises ConfigurationError where the file has gone: what is written now, nobody would find again."""
+        if inode_of(self.path) != self._inode:
+            message = (
+                f"expected {self.path} to stay where it is while the engine runs, but it was removed or "
+                "replaced: what was in it is lost; start anew, or with a copy of it"
+            )
+            raise ConfigurationError(message)
 
     def _set_up(self) -> None:
         self.run("PRAGMA journal_mode=WAL")

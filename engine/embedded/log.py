@@ -37,6 +37,9 @@ def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+LOOK_S = 1.0
+
+
 class EmbeddedLog:
     """Implements `Log`. There is no group: this process owns all partitions while it has the directory."""
 
@@ -53,6 +56,7 @@ class EmbeddedLog:
         self._appended: Outlet = deque()
         self._committing: set[Claim] = set()
         self._is_closed = False
+        self._look_at = 0.0
         with ExitStack() as resources:
             resources.callback(OwnerLock(directory).release)
             written = db.Database(directory, create=True)
@@ -136,9 +140,15 @@ class EmbeddedLog:
     def poll(self, timeout_ms: int) -> list[Record]:
         """Inbox records of all followed partitions; in offset order per partition; [] when none came in time.
 
-        Returns early also for what `commit_results` has to tell. Raises LogDamagedFault, LogUnavailableFault.
+        Returns early also for what `commit_results` has to tell. Raises LogDamagedFault, LogUnavailableFault,
+        and ConfigurationError where the file has gone.
         """
-        deadline = time.monotonic() + timeout_ms / 1000
+        now = time.monotonic()
+        if now >= self._look_at:
+            # Also where nothing is written: what others are told of it is not true any more.
+            self._look_at = now + LOOK_S
+            self._reader.check_in_place()
+        deadline = now + timeout_ms / 1000
         while True:
             self.writer.raise_if_dead()
             self._catch_up()

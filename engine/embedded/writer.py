@@ -26,6 +26,7 @@ from engine.embedded.requests import (
     TrimRequest,
 )
 from engine.embedded.signal import Signal
+from engine.errors import ConfigurationError
 from engine.partition.ports import Appended, Doubt
 
 GROUP_JOBS_MAX = 2_000
@@ -62,7 +63,9 @@ class Writer:
         self._queue.put(request)
 
     def raise_if_dead(self) -> None:
-        """The writer dies only of our bugs; whoever needs it must then say so."""
+        """The writer dies only of our bugs, or of a file that has gone; whoever needs it must then say so."""
+        if isinstance(self.death, ConfigurationError):
+            raise self.death
         if self.death is not None:
             message = "the embedded log's writer died"
             raise AssertionError(message) from self.death
@@ -110,6 +113,10 @@ class Writer:
             self._bounds = None
             self._on_group(_outcomes_of_failure(requests, error))
             return [request for request in requests if _refuse(request, db.fault_of(error))]
+        except ConfigurationError as gone:
+            for request in requests:
+                _refuse(request, gone)
+            raise
         except BaseException as death:
             for request in requests:
                 _refuse(request, AssertionError(f"the embedded log's writer died: {death!r}"))
@@ -125,6 +132,7 @@ class Writer:
         return []
 
     def _write_group(self, requests: list[Request], *, publishes: bool) -> Outcomes:
+        self._database.check_in_place()
         if self._bounds is None:
             self._bounds = Bounds(self._database, self._partitions)
         if publishes:

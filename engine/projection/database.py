@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from engine.files import inode_of
+
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 10.0
 WAL_PAGES = 4_000
@@ -79,7 +81,7 @@ class Database:
             remove(path)
             path.touch(FILE_MODE)
             self._connection = _connect(path)
-        self._places = _places_of(path)
+        self._inodes = self._inodes_now()
 
     def prepare(self, source: Source) -> bool:
         """Whether the file is of this source already; if not, it is empty from now on."""
@@ -132,7 +134,10 @@ class Database:
 
     def is_in_place(self) -> bool:
         """Whether others still find the file that this connection writes, and not another or none."""
-        return self._places == _places_of(self.path)
+        return self._inodes == self._inodes_now()
+
+    def _inodes_now(self) -> list[int | None]:
+        return [inode_of(each) for each in _files(self.path)[:2]]
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -170,18 +175,6 @@ def size_of(path: Path) -> int:
 
 def _files(path: Path) -> list[Path]:
     return [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm")]
-
-
-def _places_of(path: Path) -> list[int | None]:
-    """What tells a file, and its log, from others of their names; None for one that is not there."""
-    return [_place_of(each) for each in _files(path)[:2]]
-
-
-def _place_of(path: Path) -> int | None:
-    try:
-        return path.stat().st_ino
-    except FileNotFoundError:
-        return None
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -63,6 +63,10 @@ class _Cursor:
         return self.iterator
 
 
+# Databases whose directory was removed under them, and the one that it was in.
+_left_open: list[Rdict] = []
+
+
 class RocksStore:
     """One partition's cache in one directory. For one thread. Made by `open_store`."""
 
@@ -160,6 +164,10 @@ class RocksStore:
         for cursor in self._cursors:
             cursor.iterator = None
         self._cursors.clear()
+        if not self._directory.parent.exists():
+            # Closing would wait for ever for files that can't be written: it goes with the process.
+            _left_open.append(self._database)
+            return
         # Closing flushes. It closes also where it fails to, and what is lost is read from the history again.
         with suppress(CacheCorruptFault):
             _checked(self._database.close)

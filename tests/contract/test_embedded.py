@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.embedded import EmbeddedClientLog, EmbeddedLog, requests, tails
+from engine.embedded import log as log_module
 from engine.embedded.database import DATABASE_FILE
 from engine.errors import ConfigurationError, LimitExceededError, LogUnavailableFault
 from engine.partition.ports import Append, Appended, Commit, Committed, Doubt, ReplyRecord
@@ -315,4 +316,32 @@ def test_a_bug_in_the_writer_is_told_to_all_who_need_it(directory: Path) -> None
         log.poll(WAIT_MS)
     with pytest.raises(AssertionError, match="writer died"):
         log.append(append_of(0, 1))
+    log.close()
+
+
+def test_a_log_whose_file_has_gone_takes_nothing_more_and_says_so(directory: Path) -> None:
+    log = EmbeddedLog(directory)
+    client = EmbeddedClientLog(directory)
+    log.claim(0)
+    for path in directory.glob(f"{DATABASE_FILE}*"):
+        path.unlink()
+    for ask in (
+        lambda: log.claim(1),
+        lambda: log.poll(WAIT_MS),
+        lambda: log.append(append_of(0, 1)),
+        lambda: client.publish(b"key", b"value"),
+    ):
+        with pytest.raises(ConfigurationError, match=r"to stay where it is .* but it was removed or replaced"):
+            ask()
+    client.close()
+    log.close()
+
+
+def test_an_idle_log_notices_too(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "LOOK_S", 0.0)
+    log = EmbeddedLog(directory)
+    assert log.poll(0) == []
+    (directory / DATABASE_FILE).rename(directory / "elsewhere")
+    with pytest.raises(ConfigurationError, match="removed or replaced"):
+        log.poll(0)
     log.close()

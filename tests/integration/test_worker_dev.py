@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -142,6 +143,13 @@ def test_a_second_dev_process_is_refused_the_directory(dev: WorkerProcess, tmp_p
     done = run_command(["dev", SAMPLE], tmp_path)
     assert done.returncode == CONFIGURATION_EXIT
     assert f"but process {dev.pid} has it" in done.stderr
+
+
+def test_a_dev_process_whose_directory_is_removed_ends_and_says_so(
+    dev: WorkerProcess, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path / ".engine")
+    assert dev.wait() == CONFIGURATION_EXIT
 
 
 def test_an_app_that_cant_be_run_leaves_no_directory_behind(tmp_path: Path) -> None:
