@@ -242,6 +242,7 @@ def show_dead_letter(letter: DeadLetter, form: str) -> None:
         ("key (hex)", letter.key_hex),
         ("value", letter.value),
         ("value (hex)", letter.value_hex),
+        ("command", None if letter.command is None else json.dumps(letter.command, ensure_ascii=False)),
     ]
     show(form, asdict(letter), lambda: _print(fields_of(fields)))
 

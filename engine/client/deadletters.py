@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 
 from engine.client.connection import Connection
-from engine.client.state import utc
+from engine.client.state import plain, utc
+from engine.codec.avro import UndecodableError, decode_command
 from engine.errors import InstanceNotFoundError, InvalidCommandError
 from engine.partition.ports import Headers, Record
 
@@ -64,8 +65,19 @@ class DeadLetterEntry(msgspec.Struct, frozen=True, kw_only=True):
         """Whether somebody outside has sent it: what the engine tells itself is not sent again."""
         return self.source.startswith(_COMMANDS)
 
+    def command(self) -> dict[str, Any] | None:
+        """The command that its value holds in Avro; None where that is text, or can't be read as one."""
+        try:
+            command = decode_command(self.value)
+        except UndecodableError:
+            return None
+        return {"type": type(command).__name__, **plain(command)}
+
     def to_json(self, value_bytes_max: int | None = None) -> dict[str, Any]:
-        """Values that JSON has: bytes as text where they are UTF-8, else in hexadecimal."""
+        """Values that JSON has: bytes as text where they are UTF-8, else in hexadecimal.
+
+        Where the value is shown whole, a command in Avro is shown decoded too.
+        """
         return {
             "place": self.place,
             "refused_at": f"{utc(self.refused_at_ms).isoformat(timespec='milliseconds')}Z",
@@ -76,6 +88,7 @@ class DeadLetterEntry(msgspec.Struct, frozen=True, kw_only=True):
             **_bytes_to_json("key", self.key, value_bytes_max),
             **_bytes_to_json("value", self.value, value_bytes_max),
             "value_bytes": len(self.value),
+            "command": self.command() if value_bytes_max is None else None,
         }
 
 

@@ -241,7 +241,7 @@ class Execution:
         call = self.proposals.take(event.scheduled)
         if call is not None:
             what = "Activity task" if call.kind == "activity" else "Child workflow"
-            text = f"{self.instance_id}: {what} #{event.scheduled} failed: {event.failure.message}"
+            text = f"{self.instance_id}: {what} #{event.scheduled} failed: {event.failure.words}"
             call.task.fail(TaskFailedError(text, event.failure))
             self._advance()
 

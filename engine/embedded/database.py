@@ -7,7 +7,7 @@ appending to a stretch of the table's own tree, and no index is needed.
 import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -85,14 +85,34 @@ class Topic(msgspec.Struct, frozen=True):
     partitions: int
 
 
+def _make(path: Path) -> None:
+    """Makes an empty file that has a write-ahead log, unless there is a file.
+
+    Beside its place, and then put there: while a file gets its write-ahead log, SQLite lets nobody look, and
+    somebody who looks in that moment would end its maker.
+    """
+    if path.exists() and path.stat().st_size:
+        return
+    new = path.with_name(f"{path.name}.new")
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        new.with_name(new.name + suffix).unlink(missing_ok=True)
+    with closing(sqlite3.connect(new, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL").fetchall()
+        # Something must be written for the mode to be kept.
+        connection.execute("PRAGMA user_version=1")
+    new.rename(path)
+
+
 class Database:
     """One connection. May be used by several threads, but by one at a time."""
 
     def __init__(self, directory: Path, *, create: bool) -> None:
         """Raises ConfigurationError where there is no log, or a file that is none; LogUnavailableFault."""
         self.path = path = directory / DATABASE_FILE
-        uri = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
+        uri = f"{path.absolute().as_uri()}?mode=rw"
         try:
+            if create:
+                _make(path)
             self._connection = sqlite3.connect(
                 uri,
                 uri=True,
@@ -128,9 +148,10 @@ class Database:
             raise ConfigurationError(message)
 
     def _set_up(self) -> None:
-        self.run("PRAGMA journal_mode=WAL")
         self.run("PRAGMA synchronous=NORMAL")
         self.run(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
+        # The first that looks into the file, and finds what is none.
+        self.run("SELECT 1 FROM sqlite_master LIMIT 1")
 
     def close(self) -> None:
         """Closes the connection; the last one to close also removes the write-ahead log."""

@@ -128,8 +128,7 @@ class Service:
         if not isinstance(answer, Undecided):
             self.measures.command_ns.observe(time.perf_counter_ns() - began_ns)
             partition, position = answer.partition, answer.position
-            told = self._known()
-            told[partition] = max(told.get(partition, 0), position)
+            self._tell(partition, position)
             # The markers of one transaction reach its partitions one by one: an answer may be here before
             # the history that it speaks of.
             await _is_reached(self.feed.reach.reached({partition: position}))
@@ -148,6 +147,14 @@ class Service:
         published = self._connection.publish_lone(request.key, request.value, question.headers)
         # Shielded: a caller that goes away takes no command back, and the future is not ours to cancel.
         await asyncio.shield(asyncio.wrap_future(published))
+
+    def was_told(self, instance_id: str, position: int) -> None:
+        """Somebody knows what history holds of it before `position`: his next question shows that too."""
+        self._tell(self.partition(instance_id), position)
+
+    def _tell(self, partition: int, position: int) -> None:
+        told = self._known()
+        told[partition] = max(told.get(partition, 0), position)
 
     def _known(self) -> dict[int, int]:
         if self._losses != self.feed.losses:

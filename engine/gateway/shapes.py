@@ -157,7 +157,10 @@ class BulkDone(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A record that was refused, and why. Bytes that are no UTF-8 are in the field `_hex`."""
+    """A record that was refused, and why. Bytes that are no UTF-8 are in the field `_hex`.
+
+    Of one that is asked for by itself, `command` is what its value says in Avro.
+    """
 
     place: str
     refused_at: str
@@ -170,6 +173,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     value: str | None
     value_hex: str | None
     value_bytes: int
+    command: dict[str, Any] | None = None
 
 
 class DeadLetters(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,7 +183,7 @@ class DeadLetters(msgspec.Struct, frozen=True, kw_only=True):
     total: int
 
 
-class LetterConditions(msgspec.Struct, frozen=True, kw_only=True):
+class LetterConditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which dead letters are meant: those that all given conditions hold for. An empty one means all.
 
     `places` names them one by one, as `partition/offset`.
@@ -190,7 +194,7 @@ class LetterConditions(msgspec.Struct, frozen=True, kw_only=True):
     places: Annotated[list[str], Meta(max_length=REPLAY_MAX)] = []
 
 
-class Replay(msgspec.Struct, frozen=True, kw_only=True):
+class Replay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which dead letters to publish once more. Nothing is done unless `dry_run` is said to be false.
 
     With the last place of an answer as `after` it goes on behind it.

@@ -55,6 +55,7 @@ async def wait(
             # Not even what is on record could be read in that time.
             return await service.find(instance_id)
     assert following.run is not None, "expected a run that was begun"
+    service.was_told(instance_id, following.run.position)
     return following.run.shown()
 
 
@@ -66,8 +67,10 @@ async def events(
     `after` leaves out what came up to this event, (run id, number), while that run is the newest.
     """
     async with _Following(service, instance_id) as following:
-        found = list((await following.begin()).events)
+        run = await following.begin()
+        found = list(run.events)
         while True:
+            service.was_told(instance_id, run.position)
             for recorded in [each for each in found if _is_behind(each, after)]:
                 yield recorded
             found = await following.next()

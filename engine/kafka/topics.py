@@ -122,7 +122,10 @@ def unreachable(problem: KafkaException, bootstrap_servers: str) -> EngineError:
     fault = fault_of(problem, f"reach Kafka at {bootstrap_servers}")
     if not isinstance(fault, LogUnavailableFault):
         return fault
-    remedy = "is it running, and is this its address? --bootstrap-servers or ENGINE_BOOTSTRAP_SERVERS sets it"
+    remedy = (
+        "is it running, and is this its address? bootstrap_servers of a client, --bootstrap-servers or "
+        "ENGINE_BOOTSTRAP_SERVERS of a command set it"
+    )
     return LogUnavailableFault(f"{fault}; {remedy}")
 
 

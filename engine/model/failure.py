@@ -22,6 +22,11 @@ class Failure(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     stack: str = ""
     retryable: bool = True
 
+    @property
+    def words(self) -> str:
+        """What can be said of it, though its author said nothing."""
+        return self.message or self.type
+
 
 class RetryPolicy(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """When a failed call is tried again. Attempts count from 1, `attempts_max` includes the first."""

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,11 @@ def _import(name: str) -> Any:
         message = f"expected {name!r} to be imported, but it needs {error.name!r}, which is not installed"
         raise ConfigurationError(message) from error
     except Exception as error:
-        message = f"expected {name!r} to be imported, but it raised {type(error).__name__}: {error}"
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        message = (
+            f"expected {name!r} to be imported, but it raised {type(error).__name__}: {error} "
+            f"({place.filename}:{place.lineno})"
+        )
         raise ConfigurationError(message) from error
 
 

@@ -36,7 +36,7 @@ from engine.store.rocks import open_store
 log = logging.getLogger(__name__)
 
 FAULT_EXIT = 1
-STOP_SECONDS_MAX = 4.5
+STOP_SECONDS_MAX = 4.0
 RETRY_SECONDS = 1.0
 LOOK_SECONDS = 0.05
 

@@ -17,15 +17,15 @@ class Run:
         self.events: list[ev.Recorded] = []
         self._keeps_events = keeps_events
         self._partition = partition
-        # Whatever lies before it is known.
-        self._position = 0
+        # Whatever of it lies before this offset of history is known.
+        self.position = 0
         self._state: InstanceState | None = None
         self._first: ev.Event | None = None
         self._last: ev.Event | None = None
 
     def begin(self, values: list[bytes], position: int) -> None:
         """Takes events 1 to n of a run as they are on record, all that there is before `position`."""
-        self._position = position
+        self.position = position
         for value in values:
             try:
                 recorded = decode_event(value)[1]
@@ -35,9 +35,9 @@ class Run:
 
     def add(self, record: Record) -> ev.Recorded | None:
         """The event that a record adds. None where it adds none, or one that only a newer engine can read."""
-        if record.offset < self._position:
+        if record.offset < self.position:
             return None
-        self._position = record.offset + 1
+        self.position = record.offset + 1
         parsed = parse_history_key(record.key)
         assert parsed is not None, f"expected an event's key, but got {record.key!r}"
         _, run_id, sequence = parsed

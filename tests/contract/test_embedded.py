@@ -331,7 +331,9 @@ def test_a_log_whose_file_has_gone_takes_nothing_more_and_says_so(directory: Pat
         lambda: log.append(append_of(0, 1)),
         lambda: client.publish(b"key", b"value"),
     ):
-        with pytest.raises(ConfigurationError, match=r"to stay where it is .* but it was removed or replaced"):
+        with pytest.raises(
+            ConfigurationError, match=r"to stay where it is .* but it was removed or replaced"
+        ):
             ask()
     client.close()
     log.close()

@@ -91,7 +91,9 @@ def replay(http, **body):
 def test_dead_letters_are_listed_and_shown(http):
     letter = refused(http)
     assert (letter["reason"], letter["is_replayed"]) == ("InstanceNotFound", False)
-    assert http.get(f"{API}/deadletters/{letter['place']}").json() == letter
+    whole = http.get(f"{API}/deadletters/{letter['place']}").json()
+    assert whole | {"command": None} == letter
+    assert (whole["command"]["type"], whole["command"]["instance_id"]) == ("RaiseEvent", letter["key"])
     assert letters(http, prefix=letter["key"], reason="Malformed") == {"dead_letters": [], "total": 0}
     assert letters(http, limit=1)["total"] >= len(letters(http, limit=1)["dead_letters"]) == 1
     assert error(http.get(f"{API}/deadletters/0/999999"))[:2] == (404, "ERR_DEAD_LETTER_NOT_FOUND")

@@ -178,7 +178,7 @@ def test_a_gateway_that_is_told_to_stop_does_so_in_order(own: Path, number: sign
                 waiting = threading.Thread(target=lambda: answers.append(http.get(wait)))
                 waiting.start()
                 wait_metric(port, 1, "engine_gateway_waits")
-                # After 4.5 s it would give up, and say so by its exit code.
+                # After 4 s it would give up, and say so by its exit code.
                 assert gateway.end(number) == 0
                 assert "Traceback" not in gateway.errors
                 waiting.join(WAIT_S)

@@ -21,6 +21,7 @@ from engine.gateway.server import Gateway
 from engine.model import events as ev
 from engine.model.reply import Reply
 from engine.partition.ports import Headers, Record
+from engine.projection.fold import Folder
 from tests.client.running import eventually
 from tests.gateway.conftest import WAIT_S, asking, serving
 from tests.gateway.test_dapr import error, root
@@ -133,6 +134,34 @@ def test_a_wait_begins_behind_what_was_told(log: Answering, gateway: Gateway, mo
         log.show()
         asked.join(WAIT_S)
         assert found[0].json()["is_met"] is True
+
+
+def test_a_list_shows_what_a_wait_has_told(log: Answering, gateway: Gateway, monkeypatch):
+    hold, write = threading.Event(), Folder.write
+
+    def held(folder: Folder, positions: object) -> None:
+        assert hold.wait(WAIT_S)
+        write(folder, positions)
+
+    monkeypatch.setattr(Folder, "write", held)
+    monkeypatch.setattr(service, "FRESH_WAIT_S", WAIT_S)
+    found: list[httpx.Response] = []
+    with asking(gateway) as http:
+        wait = f"/api/v1/instances/{INSTANCE}/wait"
+        asked = threading.Thread(target=lambda: found.append(http.get(wait, params={"until": "started"})))
+        asked.start()
+        eventually(lambda: gateway.service.measures.waits, (1).__eq__)
+        log.commit((INSTANCE, "r1", 1, ev.InstanceStarted(workflow="order")))
+        asked.join(WAIT_S)
+        assert found.pop().json()["is_met"] is True
+
+        asked = threading.Thread(target=lambda: found.append(http.get("/api/v1/instances")))
+        asked.start()
+        # It waits for the read model, which knows nothing yet.
+        eventually(lambda: len(gateway.projection._reach._waiting), (1).__eq__)
+        hold.set()
+        asked.join(WAIT_S)
+    assert [row["instance_id"] for row in found[0].json()["instances"]] == [INSTANCE]
 
 
 def test_of_a_history_that_was_made_anew_nobody_was_told_anything(

@@ -24,7 +24,7 @@ NOT_APPS = {
     "tests.integration.sample:chain": "but it is a function",
     "engine.runtime:WorkflowRuntime": "but it is a type",
     "empty:app": "but none is registered",
-    "broken:app": "it raised ZeroDivisionError",
+    "broken:app": "broken.py:1)",
     "needy:app": "it needs 'no_such_dependency'",
 }
 
