@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import OffsetSpec
@@ -40,7 +41,7 @@ def worker(kafka: SecuredKafka, tmp_path: Path) -> Iterator[WorkerProcess]:
 
 
 def test_the_access_lists_of_the_documentation_are_all_that_is_needed(
-    kafka: SecuredKafka, worker: WorkerProcess
+    kafka: SecuredKafka, worker: WorkerProcess, tmp_path: Path
 ) -> None:
     worker.wait_ready()
     config = kafka.properties("orders-client")
@@ -59,8 +60,29 @@ def test_the_access_lists_of_the_documentation_are_all_that_is_needed(
         _eventually("refused", lambda: "InstanceNotFound" in {e.reason for e in client.read_dead_letters()})
         # What is taken in is trimmed when more comes: DeleteRecords needs a right of its own.
         _eventually("trimmed", lambda: _is_trimmed_by_more(kafka, client))
+    _use_gateway(kafka, tmp_path)
     worker.stop()
     assert kafka.denials() == []
+
+
+def _use_gateway(kafka: SecuredKafka, directory: Path) -> None:
+    """Each of the things that a gateway has a right of its own for."""
+    config = kafka.properties_file("orders-gateway")
+    options = ("--app=orders", f"--config={config}", "--http-port=0", f"--state-dir={directory / 'gateway'}")
+    gateway = WorkerProcess([*COMMAND_LINE, "gateway", *options], directory)
+    try:
+        url = gateway.wait_log("serving HTTP")[0]["url"]
+        with httpx.Client(base_url=url, timeout=WAIT_S, trust_env=False) as http:
+            started = http.post("/v1.0/workflows/dapr/parent/start?instanceID=g", content=b"1")
+            assert started.headers["engine-outcome"] == "accepted"
+            assert http.get("/api/v1/instances/g/wait").json()["instance"]["output"] == 40
+            owners = [each["owner"] for each in http.get("/api/v1/partitions").json()["partitions"]]
+            assert all(owners)
+            meant = {"filter": {"reason": "InstanceNotFound"}, "dry_run": False}
+            assert http.post("/api/v1/deadletters/replay", json=meant).json()["replayed"] > 0
+        gateway.stop()
+    finally:
+        gateway.close()
 
 
 def _is_trimmed_by_more(kafka: SecuredKafka, client: WorkflowClient) -> bool:
