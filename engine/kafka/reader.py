@@ -26,7 +26,6 @@ def reading_consumer(
 
     `on_error` hears, in the thread that polls, of what concerns no partition, as that no broker answers.
     """
-    callbacks = {} if on_error is None else {"error_cb": on_error}
     return Consumer(
         settings.client(
             group_id=group,
@@ -37,7 +36,7 @@ def reading_consumer(
             # Defaults of a second here and half a second there are the two latency traps of this client.
             fetch_queue_backoff_ms=5,
             fetch_wait_max_ms=50,
-            **callbacks,
+            error_cb=on_error,
         )
     )
 

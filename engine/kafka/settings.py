@@ -106,7 +106,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
     config: str = ""
 
     def client(self, **settings: Any) -> dict[str, Any]:
-        """A librdkafka configuration: the user's settings below, ours above."""
+        """A librdkafka configuration: the user's settings below, ours above. None sets nothing."""
         config: dict[str, Any] = {
             "bootstrap.servers": self.bootstrap_servers,
             "client.id": f"engine-{self.app}-{self.member}",
@@ -118,7 +118,11 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
         }
         config.update(self.extra)
         config.update(
-            {name if name in _CALLBACKS else name.replace("_", "."): v for name, v in settings.items()}
+            {
+                name if name in _CALLBACKS else name.replace("_", "."): value
+                for name, value in settings.items()
+                if value is not None
+            }
         )
         return config
 

@@ -158,10 +158,10 @@ def test_of_the_environment_what_the_way_has_no_use_for_is_let_be():
     assert result.exit_code == 5
 
 
-def test_an_id_that_no_path_can_hold_is_refused_with_a_remedy(http_place: Place):
+def test_an_id_that_no_instance_has_is_refused_with_the_reason(http_place: Place):
     result = CliRunner().invoke(cli, ["get", "a/b", *http_place.arguments])
     assert result.exit_code == 1
-    assert "--via kafka" in result.stderr
+    assert "no instance has such an id" in result.stderr
 
 
 # --- shells ---

@@ -22,12 +22,12 @@ from engine.errors import CacheCorruptFault
 from engine.model import commands as cm
 from engine.model import effects as ef
 from engine.model import events as ev
+from engine.partition import deferred as deferred_module
 from engine.partition import keys
 from engine.partition import owner as owner_module
 from engine.partition import restore as restore_module
 from engine.partition import retention as retention_module
 from engine.partition import torn as torn_module
-from engine.partition import turns as turns_module
 from engine.partition.batch import Batch
 from engine.partition.cache import Cache
 from engine.partition.careful import Care
@@ -449,14 +449,14 @@ def _activities_not_begun_again() -> Patch:
     def make(effects: Any) -> Any:
         return lambda state: [each for each in effects(state) if not isinstance(each, ef.RunActivity)]
 
-    return _replace(turns_module, "open_effects", make)
+    return _replace(deferred_module, "open_effects", make)
 
 
 def _timers_not_armed_again() -> Patch:
     def make(effects: Any) -> Any:
         return lambda state: [each for each in effects(state) if isinstance(each, ef.RunActivity)]
 
-    return _replace(turns_module, "open_effects", make)
+    return _replace(deferred_module, "open_effects", make)
 
 
 def _equal_events_merged() -> Patch:
