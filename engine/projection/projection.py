@@ -168,7 +168,8 @@ class Projection:
         self.generation += 1
 
     def _follow(self) -> None:
-        with closing(self._open()) as database, closing(self._connection.open_tail()) as tail:
+        open_tail = self._connection.open_tail
+        with closing(self._open()) as database, closing(open_tail(is_prompt=False)) as tail:
             folder = Folder(database)
             starts = dict.fromkeys(self.partitions, 0) | database.positions()
             self._check(starts)
