@@ -32,8 +32,8 @@ from engine.partition.ports import Headers, Record
 
 VISIBLE_WAIT_S = 30.0
 VISIBLE_LOOK_S = 0.05
-# A fetch that waits for a commit is often answered only when its time is over, not when the commit shows: with
-# 50 ms one run in a hundred was told of 10 to 30 ms late. So where somebody waits, it is asked anew this often.
+# A fetch that waits for a commit is often answered only when its time is over, not when the commit shows:
+# with 50 ms one run in a hundred was told of 10 to 30 ms late. So where somebody waits, it is asked anew.
 PROMPT_WAIT_MS = 5
 
 
