@@ -105,8 +105,8 @@ class Connection(Protocol):
         """What is committed at the call, from offset `start`, in batches. Raises UnreachableError."""
         ...
 
-    def open_tail(self, *, is_prompt: bool = True) -> Tail:
-        """A tail of history that follows nothing yet. One that nobody waits for need not be prompt."""
+    def open_tail(self) -> Tail:
+        """A tail of history that follows nothing yet."""
         ...
 
     def read_dead_letters(self) -> Iterator[list[Record]]:

@@ -69,7 +69,7 @@ class EmbeddedConnection:
         """See the port."""
         return self._read(HISTORY, partition, start)
 
-    def open_tail(self, *, is_prompt: bool = True) -> "EmbeddedTail":
+    def open_tail(self) -> "EmbeddedTail":
         """See the port."""
         return EmbeddedTail(EmbeddedClientLog(self._directory, owner=self._owner), HISTORY)
 

@@ -18,23 +18,13 @@ from engine.errors import ConfigurationError
 from engine.kafka.errors import fault_of
 from engine.kafka.membership import partition_owners
 from engine.kafka.offsets import list_offsets
-from engine.kafka.reader import (
-    BATCH_RECORDS,
-    FETCH_WAIT_MS,
-    message_is_good,
-    read_range,
-    reading_consumer,
-    record_of,
-)
+from engine.kafka.reader import BATCH_RECORDS, message_is_good, read_range, reading_consumer, record_of
 from engine.kafka.settings import KafkaSettings, check_properties, open_admin
 from engine.kafka.topics import topic_ids, unreachable
 from engine.partition.ports import Headers, Record
 
 VISIBLE_WAIT_S = 30.0
 VISIBLE_LOOK_S = 0.05
-# A fetch that waits for a commit is often answered only when its time is over, not when the commit shows:
-# with 50 ms one run in a hundred was told of 10 to 30 ms late. So where somebody waits, it is asked anew.
-PROMPT_WAIT_MS = 5
 
 
 class KafkaConnection:
@@ -86,10 +76,9 @@ class KafkaConnection:
         """See the port."""
         return self._read(self._topics.history, partition, start)
 
-    def open_tail(self, *, is_prompt: bool = True) -> "KafkaTail":
+    def open_tail(self) -> "KafkaTail":
         """See the port."""
-        wait_ms = PROMPT_WAIT_MS if is_prompt else FETCH_WAIT_MS
-        return KafkaTail(self._settings, self._topics.history, wait_ms)
+        return KafkaTail(self._settings, self._topics.history)
 
     def read_dead_letters(self) -> Iterator[list[Record]]:
         """See the port."""
@@ -153,7 +142,7 @@ class KafkaConnection:
 
     def open_reply_tail(self) -> "KafkaTail":
         """See the port."""
-        return KafkaTail(self._settings, self._topics.replies, PROMPT_WAIT_MS)
+        return KafkaTail(self._settings, self._topics.replies)
 
     def close(self) -> None:
         """See the port."""
@@ -201,12 +190,12 @@ class KafkaConnection:
 class KafkaTail:
     """Implements `Tail`."""
 
-    def __init__(self, settings: KafkaSettings, topic: str, wait_ms: int) -> None:
+    def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self._topic = topic
         self._starts: dict[int, int] = {}
         self.is_down = False
         self._consumer: Consumer = reading_consumer(
-            settings, f"{topic}.tail", committed=True, wait_ms=wait_ms, on_error=self._on_error
+            settings, f"{topic}.tail", committed=True, on_error=self._on_error
         )
 
     def follow(self, positions: dict[int, int]) -> None:

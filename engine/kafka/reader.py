@@ -13,7 +13,6 @@ from engine.partition.ports import Record
 
 BATCH_RECORDS = 5_000
 STALL_SECONDS = 30.0
-FETCH_WAIT_MS = 50
 
 
 def reading_consumer(
@@ -21,7 +20,6 @@ def reading_consumer(
     group: str,
     *,
     committed: bool,
-    wait_ms: int = FETCH_WAIT_MS,
     on_error: Callable[[KafkaError], None] | None = None,
 ) -> Consumer:
     """A consumer without a group's doings, tuned so that neither end waits for the other.
@@ -37,7 +35,7 @@ def reading_consumer(
             isolation_level="read_committed" if committed else "read_uncommitted",
             # Defaults of a second here and half a second there are the two latency traps of this client.
             fetch_queue_backoff_ms=5,
-            fetch_wait_max_ms=wait_ms,
+            fetch_wait_max_ms=50,
             error_cb=on_error,
         )
     )

@@ -168,8 +168,7 @@ class Projection:
         self.generation += 1
 
     def _follow(self) -> None:
-        open_tail = self._connection.open_tail
-        with closing(self._open()) as database, closing(open_tail(is_prompt=False)) as tail:
+        with closing(self._open()) as database, closing(self._connection.open_tail()) as tail:
             folder = Folder(database)
             starts = dict.fromkeys(self.partitions, 0) | database.positions()
             self._check(starts)

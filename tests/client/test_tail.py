@@ -65,7 +65,7 @@ class ListLog:
         self.reads.append((partition, start))
         yield self.history[partition][start:]
 
-    def open_tail(self, *, is_prompt: bool = True) -> ListTail:
+    def open_tail(self) -> ListTail:
         self.tails.append(ListTail(self))
         return self.tails[-1]
 

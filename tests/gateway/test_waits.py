@@ -37,7 +37,7 @@ class Breaking:
     def __getattr__(self, name: str) -> object:
         return getattr(self.log, name)
 
-    def open_tail(self, *, is_prompt: bool = True) -> BreakingTail:
+    def open_tail(self) -> BreakingTail:
         return BreakingTail(self)
 
 

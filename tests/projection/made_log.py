@@ -81,7 +81,7 @@ class MadeLog:
     def read_history(self, partition: int, start: int) -> Iterator[list[Record]]:
         yield [record for record in self.history[partition] if record.offset >= start]
 
-    def open_tail(self, *, is_prompt: bool = True) -> MadeTail:
+    def open_tail(self) -> MadeTail:
         return MadeTail(self)
 
     def reply_ends(self, requester: str) -> dict[int, int]:
