@@ -22,14 +22,12 @@ def main() -> NoReturn:
         from engine.cli.main import main as run  # noqa: PLC0415 -- what takes the time
 
         run()
-        sys.stdout.flush()
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED_EXIT) from None
     except OSError as problem:
         if problem.filename is not None:
             raise
         _tell_unwritten(problem)
-    raise SystemExit(0)
 
 
 def show_what_can_be_shown() -> None:

@@ -50,7 +50,7 @@ class Tail(Protocol):
 
     @property
     def is_down(self) -> bool:
-        """Whether nobody answered of late. It says so once, and goes on by itself when somebody does."""
+        """Whether nobody answered at some time. It reads on later, and stays so: open another."""
         ...
 
     def close(self) -> None:

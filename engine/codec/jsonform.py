@@ -21,8 +21,8 @@ from engine.model.failure import Payload
 
 CONTENT_TYPE = "application/json"
 DEPTH_MAX = 64
-# Some editors and shells begin a text with it; JSON has none, but who reads may let it be.
 HALF = "a text holds half a character, one of \\ud800 to \\udfff without its other half"
+# Some editors and shells begin a text with it; JSON has none, but who reads may let it be.
 BOM = b"\xef\xbb\xbf"
 RFC_3339 = (
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"

@@ -20,7 +20,7 @@ from engine.core.awaiting import EventWait, Mailbox, timed_out
 from engine.core.context import WorkflowContext
 from engine.core.failing import failure_from
 from engine.core.proposals import Proposals
-from engine.core.registry import Registry, WorkflowDefinition
+from engine.core.registry import Registry, WorkflowDefinition, async_text
 from engine.core.tasks import Task
 from engine.core.values import decode_value, encode_value
 from engine.errors import LimitExceededError, TaskFailedError
@@ -302,8 +302,7 @@ class Execution:
             close = getattr(outcome, "close", None)
             if close is not None:
                 close()
-            text = f"expected workflow {self.workflow!r} to be a generator or plain function, but it is async"
-            self._fail(failure_of("TypeError", text, retryable=False))
+            self._fail(failure_of("TypeError", async_text(self.workflow), retryable=False))
         else:
             self._return(outcome)
 

@@ -44,9 +44,7 @@ class Registry:
         """Raises ValueError for a name that is taken or can't be one, TypeError for what is no workflow."""
         _check_callable("workflow", function)
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            named = f"workflow {name_of(function)!r}"
-            message = f"expected {named} to be a generator or plain function, but it is async"
-            raise TypeError(message)
+            raise TypeError(async_text(name_of(function)))
         name = _checked("workflow", name or name_of(function), self.workflows)
         takes_input, kind, _ = signature_of(function)
         self.workflows[name] = WorkflowDefinition(name, function, takes_input, kind)
@@ -68,6 +66,11 @@ class Registry:
         takes_input, kind, _ = signature_of(function)
         self.activities[name] = ActivityDefinition(name, function, takes_input, kind, executor)
         _note(function, name)
+
+
+def async_text(name: str) -> str:
+    """What is wrong with a workflow that is async, or gives something that is."""
+    return f"expected workflow {name!r} to be a generator or plain function, but it is async"
 
 
 def _note(function: Callable[..., Any], name: str) -> None:

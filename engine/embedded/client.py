@@ -56,13 +56,13 @@ class EmbeddedClientLog:
             self._owner.writer.put(PublishRequest(key, value, headers, published))
             return published.result().offset
         with self._lock, db.as_faults(), self._database.transaction():
-            self._database.check_in_place()
             return self._insert_command(key, value, headers)
 
     def replay(self, letters: Sequence[tuple[int, bytes, bytes]]) -> int:
         """Publishes dead letters, (offset, key, value), once more and marks them, but for those marked.
 
-        Returns how many it published. Raises LogUnavailableFault.
+        Returns how many it published. Raises LogUnavailableFault, and ConfigurationError where the log's file
+        has gone.
         """
         # As another process would, also beside the owner: its writer asks where the commands end.
         with self._lock, db.as_faults(), self._database.transaction():
@@ -80,6 +80,7 @@ class EmbeddedClientLog:
 
     def _insert_command(self, key: bytes, value: bytes, headers: Headers) -> int:
         """Inside a transaction."""
+        self._database.check_in_place()
         offset = self._database.end_offset(db.COMMANDS, 0)
         row = (db.place_of(0, offset), self._now_ms(), key, value, db.headers_to_bytes(headers))
         self._database.insert(db.COMMANDS, [row])

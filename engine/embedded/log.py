@@ -28,6 +28,8 @@ from engine.partition.ports import Append, Appender, Claim, Commit, CommitResult
 
 PARTITIONS = 4
 DIRECTORY_MODE = 0o700
+# How often it is looked whether the file is still in its place.
+LOOK_S = 1.0
 # Kafka's default limit is a little above; what fits here must fit there.
 RECORD_BYTES_MAX = 1_000_000
 
@@ -35,9 +37,6 @@ RECORD_BYTES_MAX = 1_000_000
 def wall_clock_ms() -> int:
     """The broker's clock, where we are the broker."""
     return time.time_ns() // 1_000_000
-
-
-LOOK_S = 1.0
 
 
 class EmbeddedLog:

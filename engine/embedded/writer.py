@@ -113,13 +113,10 @@ class Writer:
             self._bounds = None
             self._on_group(_outcomes_of_failure(requests, error))
             return [request for request in requests if _refuse(request, db.fault_of(error))]
-        except ConfigurationError as gone:
-            for request in requests:
-                _refuse(request, gone)
-            raise
         except BaseException as death:
+            bug = AssertionError(f"the embedded log's writer died: {death!r}")
             for request in requests:
-                _refuse(request, AssertionError(f"the embedded log's writer died: {death!r}"))
+                _refuse(request, death if isinstance(death, ConfigurationError) else bug)
             raise
         self._on_group(outcomes)
         for claimed, claim in outcomes.claims:
