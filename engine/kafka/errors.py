@@ -33,8 +33,8 @@ PASSING_CODES = frozenset(
     }
 )
 _CREDENTIALS = "mend the credentials in the properties file of --config (or ENGINE_CONFIG)"
-# What Kafka forbids, and the right that would allow it.
-FORBIDDEN_CODES = {
+# What Kafka refuses for good, and what would make it accept.
+REMEDIES = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: (
         "grant its user Read, Write, Describe and DescribeConfigs on the app's topics, "
         "Delete on its commands and inbox, and Create to make them"
@@ -46,6 +46,10 @@ FORBIDDEN_CODES = {
     ),
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: (
         "grant its user Write and Describe on the transactional ids <namespace>.<app>-*"
+    ),
+    KafkaError.INVALID_SESSION_TIMEOUT: (
+        "set --session-timeout-ms (or ENGINE_SESSION_TIMEOUT_MS) within the brokers' "
+        "group.min.session.timeout.ms and group.max.session.timeout.ms: 6,000 to 1,800,000 unless changed"
     ),
     KafkaError.SASL_AUTHENTICATION_FAILED: _CREDENTIALS,
     KafkaError._AUTHENTICATION: _CREDENTIALS,
@@ -73,7 +77,7 @@ def fault_of(problem: KafkaException | KafkaError, doing: str) -> EngineError:
         return FencedFault(text)
     if error.code() in DAMAGED_CODES:
         return LogDamagedFault(text)
-    remedy = FORBIDDEN_CODES.get(error.code())
+    remedy = REMEDIES.get(error.code())
     if remedy is not None:
         return ConfigurationError(f"{text}; {remedy}")
     return LogUnavailableFault(text)

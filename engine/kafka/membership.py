@@ -11,8 +11,8 @@ from collections import deque
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from engine.errors import FencedFault
-from engine.kafka.errors import is_final
+from engine.errors import ConfigurationError, FencedFault
+from engine.kafka.errors import fault_of, is_final
 from engine.kafka.progress import GroupOffsets
 from engine.kafka.settings import KafkaSettings, open_admin
 
@@ -66,6 +66,11 @@ def ingress_group(settings: KafkaSettings) -> str:
     return f"{settings.namespace}.{settings.app}.ingress"
 
 
+def joining(settings: KafkaSettings, group: str) -> str:
+    """What a member does that an error about its group is told by."""
+    return f"join the group {group} with a session timeout of {settings.session_timeout_ms:,} ms"
+
+
 def partition_owners(settings: KafkaSettings, topic: str) -> dict[int, str]:
     """By partition of the inbox, which member of the group has it, and where. Raises KafkaException."""
     group = owners_group(settings)
@@ -90,7 +95,7 @@ class Membership:
         self._topic = topic
         self._group = group
         self._mine: set[int] = set()
-        self.is_member = False
+        self.is_member = self._was_member = False
         self._comeback = Comeback()
         self._offsets = GroupOffsets(topic)
         self._consumer = self._join()
@@ -120,7 +125,10 @@ class Membership:
         return consumer
 
     def assignment(self) -> frozenset[int]:
-        """What is ours now. Must be called within the poll interval, or the group takes it for dead."""
+        """What is ours now. Must be called within the poll interval, or the group takes it for dead.
+
+        Raises ConfigurationError where Kafka refuses for good what was never let in.
+        """
         message = self._consumer.poll(0)
         error = message.error() if message is not None else None
         if error is not None and is_final(error):
@@ -131,9 +139,16 @@ class Membership:
             close_aside(self._consumer)
             self._consumer = self._join()
         elif error is not None:
-            log.warning("group membership: %s", error)
+            self._mind(error)
         self._offsets.repeat(self._consumer)
         return frozenset(self._mine)
+
+    def _mind(self, error: KafkaError) -> None:
+        fault = fault_of(error, joining(self._settings, self._group))
+        # Who works keeps working: its rights may have been mistaken for a moment only.
+        if isinstance(fault, ConfigurationError) and not self._was_member:
+            raise fault
+        log.warning("group membership: %s", fault)
 
     def report(self, offsets: dict[int, int]) -> None:
         """Commits group offsets of what is ours, for lag tools and for other workers' ingress."""
@@ -178,7 +193,7 @@ class Membership:
     def _assigned(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         if consumer is not self._consumer:
             return
-        self.is_member = True
+        self.is_member = self._was_member = True
         consumer.incremental_assign(places)
         if places:
             consumer.pause(places)

@@ -85,18 +85,20 @@ def _until(consumer: Consumer, place: TopicPartition, end: int) -> Iterator[list
             raise LogUnavailableFault(message)
 
 
-def message_is_good(message: Message, *, is_member: bool = False) -> bool:
-    """Whether it is a record.
+def message_is_good(message: Message, *, joining: str = "") -> bool:
+    """Whether it is a record. `joining` is what a member of a group does when it joins that.
 
     Raises the fault for an error that matters; passing ones are librdkafka's to retry.
     """
     error = message.error()
     if error is None:
         return True
-    if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED and not is_member:
+    if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED and not joining:
         # librdkafka looks for the coordinator of every consumer's group. Who reads by assignment needs none.
         return False
-    fault = fault_of(error, f"consume {message.topic()}/{message.partition()}")
+    topic = message.topic()
+    doing = joining or "consume" if topic is None else f"consume {topic}/{message.partition()}"
+    fault = fault_of(error, doing)
     if isinstance(fault, LogUnavailableFault) and not is_final(error):
         return False
     raise fault

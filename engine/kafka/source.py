@@ -12,7 +12,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from engine.codec.topics import topics_of
 from engine.errors import LogDamagedFault, LogUnavailableFault
 from engine.kafka.errors import fault_of, is_final
-from engine.kafka.membership import Comeback, close_aside, ingress_group
+from engine.kafka.membership import Comeback, close_aside, ingress_group, joining
 from engine.kafka.progress import GroupOffsets
 from engine.kafka.reader import BATCH_RECORDS, message_is_good, record_of
 from engine.kafka.settings import KafkaSettings, open_admin
@@ -45,6 +45,7 @@ class KafkaCommandSource:
         self._trimmable: dict[int, int] = {}
         self._trimmed_at = 0.0
         self._comeback = Comeback()
+        self._joining = joining(settings, ingress_group(settings))
         self._consumer = self._join()
 
     def _join(self) -> Consumer:
@@ -96,7 +97,7 @@ class KafkaCommandSource:
         records: list[Record] = []
         for message in messages:
             try:
-                if message_is_good(message, is_member=True):
+                if message_is_good(message, joining=self._joining):
                     records.append(record_of(message))
             except LogDamagedFault as fault:
                 # A group offset that is gone: the topic is another, or was trimmed by hand. What is left is

@@ -87,7 +87,7 @@ def _deliver_with_mvn(jars: Sequence[Coordinate], directory: Path, say: Say) -> 
     mvn = shutil.which("mvn")
     if mvn is None:
         raise SourceFailed("not on PATH")
-    say(f"fetching {len(jars)} jars of Apache Kafka with {mvn} (once per machine, 43 MB in all)")
+    say(f"fetching {len(jars)} jars of Apache Kafka with {mvn} (once per machine, 44 MB in all)")
     pom = directory / "pom.xml"
     pom.write_text(pom_of(jars), encoding="utf-8")
     command = [mvn, "--batch-mode", "--quiet", "--file", str(pom), "dependency:copy-dependencies"]
@@ -125,7 +125,7 @@ def _deliver_with_maven_artifact(
         from maven_artifact import Artifact, Downloader  # noqa: PLC0415 - may be absent
     except ImportError as reason:
         raise SourceFailed("not installed") from reason
-    say(f"fetching {len(jars)} jars of Apache Kafka with maven-artifact (once per machine, 43 MB in all)")
+    say(f"fetching {len(jars)} jars of Apache Kafka with maven-artifact (once per machine, 44 MB in all)")
     configured = os.environ.get(REPOSITORY_VARIABLE)
     downloader = Downloader(base=configured) if configured else Downloader()
 

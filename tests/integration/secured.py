@@ -10,6 +10,7 @@ from pathlib import Path
 
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported, but not declared so
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -88,6 +89,14 @@ class SecuredKafka:
             for line in denied
             if OWNERS in line or "Group:" not in line or not any(each in line for each in NO_MEMBERS)
         ]
+
+    def revoke(self, principal: str, kind: str) -> None:
+        """Takes from them what they were granted on resources of this kind."""
+        resource, any_of = _RESOURCES[kind], ResourcePatternType.ANY
+        operation, permission = AclOperation.ANY, AclPermissionType.ANY
+        meant = AclBindingFilter(resource, None, any_of, f"User:{principal}", None, operation, permission)
+        (future,) = self.admin.delete_acls([meant]).values()
+        assert future.result(), "there was nothing to revoke"
 
     def close(self) -> None:
         self._cluster.kill()

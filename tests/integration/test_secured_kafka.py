@@ -17,6 +17,7 @@ from tests.integration.harness import COMMAND_LINE, FAST, SAMPLE, WorkerProcess,
 from tests.integration.secured import SecuredKafka
 
 WAIT_S = 60
+CONFIGURATION_EXIT = 78
 TRIMMED = ("wf.orders.commands", "wf.orders.inbox")
 
 
@@ -63,6 +64,17 @@ def test_the_access_lists_of_the_documentation_are_all_that_is_needed(
     _use_gateway(kafka, tmp_path)
     worker.stop()
     assert kafka.denials() == []
+
+
+@pytest.fixture
+def without_groups(kafka: SecuredKafka) -> None:
+    kafka.revoke("orders-worker", "group")
+
+
+@pytest.mark.usefixtures("without_groups")
+def test_a_worker_without_a_right_to_its_groups_ends_and_names_it(worker: WorkerProcess) -> None:
+    assert worker.wait() == CONFIGURATION_EXIT
+    assert "grant its user Read on the app's groups" in worker.records[-1]["message"]
 
 
 def _use_gateway(kafka: SecuredKafka, directory: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from engine.model.retention import RetentionPolicy
 from engine.node.worker import WorkerSettings
 from engine.partition.context import OwnerSettings
 from engine.settings import Settings, declared
+from tests.integration.conftest import StartBroker
 from tests.integration.harness import REPOSITORY, SAMPLE, AppUnderTest, run_command
 
 CONFIGURATION_EXIT = 78
@@ -140,6 +142,22 @@ def test_a_setting_out_of_its_bounds_is_named(subject: AppUnderTest, option: str
     assert done.returncode == CONFIGURATION_EXIT
     assert text in done.stderr
     assert not (subject.directory / ".engine").exists()
+
+
+def test_a_session_shorter_than_the_brokers_allow_is_refused_with_what_they_do(
+    start_broker: StartBroker, tmp_path: Path
+) -> None:
+    broker = start_broker({"group.min.session.timeout.ms": "6000"})
+    subject = AppUnderTest(broker.bootstrap_servers, tmp_path)
+    try:
+        worker = subject.worker(session_timeout_ms=2_000)
+        assert worker.wait() == CONFIGURATION_EXIT
+        message = worker.records[-1]["message"]
+        assert "session timeout of 2,000 ms" in message
+        assert "set --session-timeout-ms" in message
+        assert "6,000 to 1,800,000" in message
+    finally:
+        subject.close()
 
 
 def test_a_call_may_name_the_workers_own_app(subject: AppUnderTest) -> None:
