@@ -9,7 +9,7 @@ import msgspec
 
 from engine.cli.progress import meter
 from engine.node.worker import Worker
-from engine.projection import Projection
+from engine.projection import ReadModel
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def restore_of(worker: Worker) -> Stage:
     return Stage("restoring", look)
 
 
-def rebuild_of(projection: Projection) -> Stage:
+def rebuild_of(projection: ReadModel) -> Stage:
     """The history that a read model is built from."""
 
     def look() -> tuple[int, int] | None:

@@ -9,9 +9,9 @@ from engine.client.deadletters import DeadLetterEntry, mark_of
 from engine.client.errors import CLOSED, UnreachableError, faults_made_public
 from engine.codec.topics import CHECKPOINT_KEY
 from engine.embedded.client import EmbeddedClientLog
-from engine.embedded.lock import holder_of
 from engine.embedded.log import EmbeddedLog
 from engine.errors import PublicError
+from engine.ownership import holder_of
 from engine.partition.ports import Headers, Record
 
 COMMANDS = "commands"

@@ -11,7 +11,6 @@ from pathlib import Path
 from engine.core.limits import check
 from engine.embedded import database as db
 from engine.embedded import tails
-from engine.embedded.lock import OwnerLock
 from engine.embedded.requests import (
     AppendRequest,
     ClaimRequest,
@@ -24,6 +23,7 @@ from engine.embedded.requests import (
 )
 from engine.embedded.writer import Writer
 from engine.errors import LogUnavailableFault
+from engine.ownership import OwnerLock
 from engine.partition.ports import Append, Appender, Claim, Commit, CommitResult, Headers, Identity, Record
 
 PARTITIONS = 4
@@ -57,7 +57,7 @@ class EmbeddedLog:
         self._is_closed = False
         self._look_at = 0.0
         with ExitStack() as resources:
-            resources.callback(OwnerLock(directory).release)
+            resources.callback(OwnerLock(directory, "the log").release)
             written = db.Database(directory, create=True)
             resources.callback(written.close)
             several, single = (db.INBOX, db.HISTORY), (db.COMMANDS, db.DEADLETTER, db.REPLIES)

@@ -29,7 +29,7 @@ def _connection(service: Service) -> Check:
 
 def _read_model(service: Service) -> Check:
     projection = service.projection
-    if projection.failure is not None:
+    if projection.has_failed:
         return Check("read-model", is_good=False, detail="stands still by a bug of ours; see the log")
     progress = projection.progress
     text = f"has read {progress.offset:,} of {progress.end:,} offsets that history had at the start"

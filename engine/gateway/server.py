@@ -30,7 +30,8 @@ from engine.gateway.protocol import PromptProtocol
 from engine.gateway.service import COMMAND_WAIT_S, Service
 from engine.gateway.sidecar import SidecarApi
 from engine.gateway.streams import Streams
-from engine.projection import Projection
+from engine.ownership import OwnerLock
+from engine.projection import Projection, ReadModel, Split, SplitProjection, remove
 from engine.telemetry.collector import TableCollector
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 HOST = "127.0.0.1"
 PORT = 3500
 PROJECTION_FILE = "projection.sqlite3"
+PROJECTION_FILES = "projection*.sqlite3"
 KEYS_FILE = "idempotency.sqlite3"
 # A head beyond this is cut off by the parser; up to it, the guard says what is wrong.
 HEAD_BYTES_MAX = 64 * 1024
@@ -63,6 +65,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     # Of the topics; a label of Dapr's metrics.
     namespace: str = "wf"
     command_wait_s: float = COMMAND_WAIT_S
+    # Several processes build the read model, instead of a thread of this one.
+    split: Split | None = None
 
 
 class Gateway:
@@ -71,7 +75,10 @@ class Gateway:
     def __init__(
         self, connection: Connection, settings: GatewaySettings, on_shutdown: Callable[[], None]
     ) -> None:
-        """Binds its port. Raises ConfigurationError; UnreachableError where the log does not answer."""
+        """Takes its port and its directory.
+
+        Raises ConfigurationError; UnreachableError where the log does not answer.
+        """
         self._settings = settings
         self._connection = connection
         self._on_shutdown = on_shutdown
@@ -79,7 +86,8 @@ class Gateway:
         self._socket = _bind(settings.host, settings.port)
         self.port: int = self._socket.getsockname()[1]
         try:
-            self.projection = Projection(connection, settings.directory / PROJECTION_FILE)
+            self._lock = _own(settings.directory)
+            self.projection = _read_model(connection, settings)
         except BaseException:
             self._socket.close()
             raise
@@ -122,6 +130,7 @@ class Gateway:
         if self._thread.is_alive():
             self._thread.join(CLOSE_S)
         self.projection.close()
+        self._lock.release()
         self._socket.close()
 
     def _view(self) -> View | None:
@@ -178,6 +187,27 @@ def all_routes(
             *OperatorApi(service).routes(),
         ]
     )
+
+
+def _own(directory: Path) -> OwnerLock:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        return OwnerLock(directory, "a gateway's files")
+    except OSError as error:
+        message = f"expected to be able to write in {directory}, but: {error}; see --state-dir"
+        raise ConfigurationError(message) from error
+
+
+def _read_model(connection: Connection, settings: GatewaySettings) -> ReadModel:
+    directory = settings.directory
+    if settings.split is None:
+        made: ReadModel = Projection(connection, directory / PROJECTION_FILE)
+    else:
+        made = SplitProjection(connection, directory, settings.split)
+    # Of another number of files, as it was told before.
+    for path in set(directory.glob(PROJECTION_FILES)) - set(made.paths):
+        remove(path)
+    return made
 
 
 class _Server(uvicorn.Server):

@@ -24,7 +24,7 @@ from engine.gateway.answers import Answer, Answers, Question, Undecided
 from engine.gateway.feed import Feed
 from engine.gateway.idempotency import ATTEMPT, Attempt, NothingToResumeError
 from engine.gateway.measures import Measures, Outcome
-from engine.projection import Instance, Projection, Reader, Run
+from engine.projection import AnyReader, Instance, ReadModel, Run
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class Service:
     def __init__(
         self,
         connection: Connection,
-        projection: Projection,
+        projection: ReadModel,
         measures: Measures,
         *,
         wait_s: float = COMMAND_WAIT_S,
@@ -101,7 +101,7 @@ class Service:
     @property
     def is_ready(self) -> bool:
         """Whether commands can be answered and questions are answered from the read model."""
-        return self.is_connected and self.projection.progress.is_done and self.projection.failure is None
+        return self.is_connected and self.projection.progress.is_done and not self.projection.has_failed
 
     @property
     def is_connected(self) -> bool:
@@ -164,7 +164,7 @@ class Service:
 
     # --- questions ---
 
-    async def read(self, ask: Callable[[Reader], T]) -> T:
+    async def read(self, ask: Callable[[AnyReader], T]) -> T:
         """What the read model says, of all partitions, fresh as far as that takes no more than a moment."""
         await self._is_fresh(self._known())
         return await self._in_thread(lambda: self._ask(ask))
@@ -174,7 +174,7 @@ class Service:
         return await asyncio.to_thread(ask, self._connection)
 
     async def _read_one(
-        self, instance_id: str, ask: Callable[[Reader], T], late: Callable[[], T], position: int = 0
+        self, instance_id: str, ask: Callable[[AnyReader], T], late: Callable[[], T], position: int = 0
     ) -> T:
         """The same of one instance, up to `position` at least.
 
@@ -232,7 +232,7 @@ class Service:
         partition = self.partition(instance_id)
         known = self.feed.reach.positions.get(partition, 0)
 
-        def ask(reader: Reader) -> Run:
+        def ask(reader: AnyReader) -> Run:
             position, values = reader.values(instance_id, partition)
             run = Run(instance_id, partition, keeps_events=True)
             run.begin(values, position)
@@ -253,17 +253,17 @@ class Service:
     def _in_thread(self, call: Callable[[], T]) -> Awaitable[T]:
         return asyncio.get_running_loop().run_in_executor(self._executor, call)
 
-    def _ask(self, ask: Callable[[Reader], T]) -> T:
+    def _ask(self, ask: Callable[[AnyReader], T]) -> T:
         try:
             return ask(self._reader())
         except sqlite3.OperationalError as problem:
             message = f"the read model can't be read now: {problem}; try again"
             raise UnreachableError(message) from problem
 
-    def _reader(self) -> Reader:
+    def _reader(self) -> AnyReader:
         """This thread's own, of today's file."""
         generation = self.projection.generation
-        reader: Reader | None = getattr(self._readers, "reader", None)
+        reader: AnyReader | None = getattr(self._readers, "reader", None)
         if reader is None or self._readers.generation != generation:
             if reader is not None:
                 reader.close()

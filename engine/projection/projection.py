@@ -11,9 +11,9 @@ import sqlite3
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import msgspec
@@ -50,15 +50,28 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         return self.offset >= self.end
 
 
+def _nobody(_: "Projection") -> None:
+    """Told of every change, where nobody else is."""
+
+
 class Projection:
     """The read model of an app in the SQLite file at `path`, or that of some partitions. Any thread."""
 
     def __init__(
-        self, connection: Connection, path: Path, *, partitions: Sequence[int] | None = None
+        self,
+        connection: Connection,
+        path: Path,
+        *,
+        partitions: Sequence[int] | None = None,
+        on_change: "Callable[[Projection], None]" = _nobody,
     ) -> None:
-        """Made ready for readers at once; history is read from `start` on. Raises UnreachableError."""
+        """Made ready for readers at once; history is read from `start` on. Raises UnreachableError.
+
+        `on_change` is called by its thread, when readers see more, or another file, or it has failed.
+        """
         self._connection = connection
-        self._path = path
+        self.path = path
+        self._on_change = on_change
         self.partitions = tuple(range(connection.partitions)) if partitions is None else tuple(partitions)
         self._reach = Reach()
         self._stopping = threading.Event()
@@ -68,7 +81,6 @@ class Projection:
         # Files so far: readers of an earlier one must open anew.
         self.generation = 0
         self.events = 0
-        # Set where a bug of ours ended the thread: from then on the file stands still.
         self.failure: BaseException | None = None
         with closing(self._open()):
             pass
@@ -85,11 +97,21 @@ class Projection:
 
     def open_reader(self) -> Reader:
         """A way to ask, for one thread."""
-        return Reader(self._path)
+        return Reader(self.path)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Where its file is."""
+        return (self.path,)
 
     def file_bytes(self) -> int:
         """What its files take on disk now."""
-        return size_of(self._path)
+        return size_of(self.path)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a bug of ours ended the thread: from then on the file stands still."""
+        return self.failure is not None
 
     @property
     def positions(self) -> Mapping[int, int]:
@@ -117,6 +139,7 @@ class Projection:
         except BaseException as problem:
             log.critical("the projection stands still by a bug of its own", exc_info=problem)
             self.failure = problem
+            self._on_change(self)
 
     def _try_to_follow(self) -> None:
         try:
@@ -132,47 +155,54 @@ class Projection:
             log.warning("the projection can't be written, and is tried again: %s", problem)
         except sqlite3.DatabaseError as problem:
             log.warning("the projection's file is damaged, and is built anew: %s", problem)
-            self._remove()
+            # At once, lest readers find none meanwhile.
+            with suppress(sqlite3.Error):
+                self._anew().close()
 
     def _open(self) -> Database:
-        source = Source(
+        self._source = Source(
             history_topic_id=self._connection.topic_ids().history, partitions=tuple(sorted(self.partitions))
         )
         try:
-            return self._opened(source)
+            return self._opened()
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError:
-            self._remove()
-            return self._opened(source)
+            return self._anew()
 
-    def _opened(self, source: Source) -> Database:
-        database = Database(self._path)
+    def _opened(self) -> Database:
+        database = Database(self.path)
         try:
-            if not database.prepare(source):
+            if not database.prepare(self._source):
                 self._is_rebuild = True
                 self._reach.reset()
+                self._on_change(self)
         except BaseException:
             database.close()
             raise
         return database
 
     def _empty(self) -> None:
-        with closing(Database(self._path)) as database:
+        with closing(Database(self.path)) as database:
             database.prepare(Source(history_topic_id="", partitions=()))
 
-    def _remove(self) -> None:
-        remove(self._path)
+    def _anew(self) -> Database:
+        """Another file in place of this one."""
+        remove(self.path)
         # Nobody sees anything of it from here on.
         self._reach.reset()
-        self.generation += 1
+        try:
+            return self._opened()
+        finally:
+            self.generation += 1
+            self._on_change(self)
 
     def _follow(self) -> None:
         with closing(self._open()) as database, closing(self._connection.open_tail()) as tail:
             folder = Folder(database)
             starts = dict.fromkeys(self.partitions, 0) | database.positions()
             self._check(starts)
-            self._reach.advance(starts)
+            self._advance(starts)
             tail.follow(starts)
             self._drive(tail, database, folder)
 
@@ -201,11 +231,15 @@ class Projection:
                 self.events = before + folder.events
             if reached != positions:
                 positions = reached
-                self._reach.advance(reached)
+                self._advance(reached)
             if not is_told and self.progress.is_done:
                 is_told = True
                 count, seconds = self.events - before, time.monotonic() - began
                 log.info("the projection has caught up: %d events in %.1f s", count, seconds)
+
+    def _advance(self, positions: Mapping[int, int]) -> None:
+        self._reach.advance(positions)
+        self._on_change(self)
 
     def _take(self, records: list[Record], commits: dict[int, Commits], folder: Folder) -> bool:
         """Whether there is anything to write."""

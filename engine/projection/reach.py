@@ -1,7 +1,7 @@
 """How far something has come in each partition, and who waits for it to come further. Any thread."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 
 
@@ -32,10 +32,11 @@ class Reach:
             if future.set_running_or_notify_cancel():
                 future.set_result(None)
 
-    def reset(self) -> None:
-        """Back to the beginning; those who wait go on waiting."""
+    def reset(self, partitions: Collection[int] | None = None) -> None:
+        """Back to the beginning, all or these partitions; those who wait go on waiting."""
         with self._lock:
-            self._positions = {}
+            kept = self._positions if partitions is not None else {}
+            self._positions = {n: at for n, at in kept.items() if n not in (partitions or ())}
 
     def reached(self, wanted: Mapping[int, int]) -> "Future[None]":
         """Done when every partition has come as far as is wanted. Cancel it to give up."""

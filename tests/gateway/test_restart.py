@@ -108,23 +108,30 @@ def start_until_taken(url: str, instance: str, number: int) -> str:
             continue
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda each: each.name)
-def test_nothing_is_lost_by_restarts_under_load(place: Place, tmp_path: Path, number: signal.Signals):
-    mine, read_model = f"load-{new_id()}-", tmp_path / "read"
+@pytest.mark.parametrize(
+    ("number", "projections"),
+    [(signal.SIGTERM, 1), (signal.SIGKILL, 1), (signal.SIGKILL, 3)],
+    ids=["SIGTERM", "SIGKILL", "SIGKILL-split"],
+)
+def test_nothing_is_lost_by_restarts_under_load(
+    place: Place, tmp_path: Path, number: signal.Signals, projections: int
+):
+    options = (place.arguments, tmp_path / "read", "--projections", str(projections), "--http-port")
+    mine = f"load-{new_id()}-"
     started: dict[int, str] = {}
 
     def load(url: str) -> None:
         for each in range(LOAD):
             started[each] = start_until_taken(url, f"{mine}{each}", each)
 
-    with ended_after(Process(place.arguments, read_model, "--http-port", "0")) as first:
+    with ended_after(Process(*options, "0")) as first:
         loading = threading.Thread(target=load, args=(first.url,))
         loading.start()
         current = first
         for turn in range(1, RESTARTS + 1):
             eventually(lambda turn=turn: len(started), lambda n, turn=turn: n >= turn * LOAD // 3, 60)
             current.end(number)
-            current = Process(place.arguments, read_model, "--http-port", first.url.rpartition(":")[2])
+            current = Process(*options, first.url.rpartition(":")[2])
         loading.join(120)
         assert not loading.is_alive()
     with ended_after(current), httpx.Client(base_url=current.url, timeout=WAIT_S, trust_env=False) as http:

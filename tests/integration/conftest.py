@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +22,16 @@ def subject(bootstrap_servers: str, tmp_path: Path) -> Iterator[AppUnderTest]:
     app = AppUnderTest(bootstrap_servers, tmp_path)
     yield app
     app.close()
+
+
+def freeze(broker: KafkaBroker) -> int:
+    """Its process, which stands still: SIGSTOP alone would let it answer for a moment more."""
+    pid = broker.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    _, status = os.waitpid(pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status), status
+    return pid
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from engine.kafka.settings import KafkaSettings
 from engine.kafka.source import KafkaCommandSource
 from engine.kafka.topics import TopicAdmin
 from tests.integration.auditor import PATIENCE_SECONDS
-from tests.integration.conftest import StartBroker
+from tests.integration.conftest import StartBroker, freeze
 
 ALL = {0, 1}
 
@@ -35,12 +35,12 @@ def test_an_ingress_begins_again_when_kafka_answers_again(start_broker: StartBro
     poll_until(source, lambda: source.assignment().keys() == ALL)
     before = source.assignment()
 
-    os.kill(broker.pid or 0, signal.SIGSTOP)
+    pid = freeze(broker)
     source.restart()
     # Nobody answers: this takes until the request's time is over, and comes to nothing.
     source.poll(10)
     assert not source.assignment()
-    os.kill(broker.pid or 0, signal.SIGCONT)
+    os.kill(pid, signal.SIGCONT)
 
     poll_until(source, lambda: source.assignment().keys() == ALL)
     assert min(source.assignment().values()) > max(before.values())

@@ -13,7 +13,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from engine.client import WorkflowClient
-from tests.integration.harness import COMMAND_LINE, FAST, SAMPLE, WorkerProcess, run_command
+from tests.integration.harness import COMMAND_LINE, SAMPLE, WorkerProcess, run_command
 from tests.integration.secured import SecuredKafka
 
 WAIT_S = 60
@@ -34,7 +34,7 @@ def worker(kafka: SecuredKafka, tmp_path: Path) -> Iterator[WorkerProcess]:
     options = ("--app=orders", "--partitions=2", "--dev")
     made = run_command(["topics", "apply", f"--config={provisioner}", *options], tmp_path)
     assert made.returncode == 0, made.stderr
-    settings = FAST | {"trim-interval-ms": 100, "config": kafka.properties_file("orders-worker")}
+    settings = {"trim-interval-ms": 100, "config": kafka.properties_file("orders-worker")}
     told = (f"--{name}={value}" for name, value in settings.items())
     process = WorkerProcess([*COMMAND_LINE, "worker", *options, *told, SAMPLE], tmp_path)
     yield process

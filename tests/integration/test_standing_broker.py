@@ -14,6 +14,7 @@ from engine.kafka.log import KafkaLog
 from engine.kafka.settings import KafkaSettings
 from ops.kafka.cluster import KafkaCluster
 from ops.kafka.distribution import Distribution
+from tests.integration.conftest import freeze
 
 # Longer than the session of a broker with its controller, which ops/kafka sets to 3 s.
 STANDSTILL_SECONDS = 6.0
@@ -32,9 +33,7 @@ def test_owners_and_clients_find_the_log_again_after_its_broker_stood_still(
         claim = log.claim(0)
         connection = KafkaConnection(settings)
         ends = connection.ends()
-        pid = cluster.brokers[0].pid
-        assert pid is not None
-        os.kill(pid, signal.SIGSTOP)
+        pid = freeze(cluster.brokers[0])
         threading.Event().wait(STANDSTILL_SECONDS)
         os.kill(pid, signal.SIGCONT)
         # More than one: the old epoch is refused only once the broker is let in again.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from engine.projection import Projection, Reader
+from engine.projection import AnyReader, MergedReader, Projection, Reader
 from engine.projection import projection as projection_module
-from tests.projection.made_log import MadeLog
+from tests.projection.made_log import PARTITIONS, MadeLog
 
 WAIT_S = 20
 
@@ -47,16 +47,20 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "read" / "model.sqlite3"
 
 
-@pytest.fixture
-def shown(log: MadeLog, path: Path) -> Iterator[Callable[[], Reader]]:
+@pytest.fixture(params=["one file", "a file for each partition"])
+def shown(request: pytest.FixtureRequest, log: MadeLog, path: Path) -> Iterator[Callable[[], AnyReader]]:
     """Called, it gives a reader that sees all that was committed."""
-    readers = []
-    with running(log, path) as projection:
+    shares = [range(PARTITIONS)] if request.param == "one file" else [[n] for n in range(PARTITIONS)]
+    with ExitStack() as stack:
+        parts = [
+            stack.enter_context(running(log, path.with_name(f"{share[0]}.sqlite3"), partitions=share))
+            for share in shares
+        ]
 
-        def look() -> Reader:
-            readers.append(caught_up(projection, log))
-            return readers[-1]
+        def look() -> AnyReader:
+            found = [caught_up(part, log) for part in parts]
+            whole = found[0] if len(found) == 1 else MergedReader(dict(enumerate(found)))
+            stack.callback(whole.close)
+            return whole
 
         yield look
-        for reader in readers:
-            reader.close()

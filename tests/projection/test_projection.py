@@ -121,7 +121,8 @@ def test_a_state_that_was_forgotten_is_folded_again_from_the_rows(log, shown, mo
 
 def test_what_a_newer_engine_wrote_stays_as_it_was_last_understood(log, shown):
     newer = b"\xc3\x01" + b"\x07" * 8 + b"of tomorrow"
-    log.commit(("a", "r1", 1, STARTED), ("b", "r1", 1, STARTED))
+    log.commit(("a", "r1", 1, STARTED))
+    log.commit(("b", "r1", 1, STARTED))
     log.commit(("a", "r1", 2, newer))
     log.commit(("a", "r1", 3, COMPLETED))
     log.commit(("b", "r1", 2, COMPLETED))
@@ -133,7 +134,8 @@ def test_what_a_newer_engine_wrote_stays_as_it_was_last_understood(log, shown):
 
 
 def test_a_run_whose_beginning_is_missing_is_not_shown(log, shown):
-    log.commit(("a", "r1", 7, COMPLETED), ("b", "r1", 1, STARTED))
+    log.commit(("a", "r1", 7, COMPLETED))
+    log.commit(("b", "r1", 1, STARTED))
     reader = shown()
     assert reader.find("a") is None
     assert reader.find("b") is not None

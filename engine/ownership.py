@@ -14,10 +14,13 @@ _held: "weakref.WeakSet[OwnerLock]" = weakref.WeakSet()
 
 
 class OwnerLock:
-    """The exclusive right to own the log in a directory, until `release`."""
+    """The exclusive right to own something in a directory, until `release`."""
 
-    def __init__(self, directory: Path) -> None:
-        """Raises ConfigurationError, with the pid of the process that has it."""
+    def __init__(self, directory: Path, what: str) -> None:
+        """`what` is that something, as a sentence names it.
+
+        Raises ConfigurationError, with the pid of the process that has it.
+        """
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = os.open(directory / LOCK_FILE, flags, 0o600)
         try:
@@ -26,7 +29,7 @@ class OwnerLock:
             holder = os.pread(self._descriptor, PID_DIGITS_MAX, 0).decode("ascii", "replace").strip()
             self._close()
             message = (
-                f"expected to be the only owner of the log in {directory}, "
+                f"expected to be the only owner of {what} in {directory}, "
                 f"but process {holder or 'unknown'} has it; stop that process or use another directory"
             )
             raise ConfigurationError(message) from error
