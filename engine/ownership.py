@@ -16,13 +16,13 @@ _held: "weakref.WeakSet[OwnerLock]" = weakref.WeakSet()
 class OwnerLock:
     """The exclusive right to own something in a directory, until `release`."""
 
-    def __init__(self, directory: Path, what: str) -> None:
-        """`what` is that something, as a sentence names it.
+    def __init__(self, directory: Path, what: str, file: str = LOCK_FILE) -> None:
+        """`what` is that something, as a sentence names it; `file` is the one that is locked for it.
 
         Raises ConfigurationError, with the pid of the process that has it.
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._descriptor = os.open(directory / LOCK_FILE, flags, 0o600)
+        self._descriptor = os.open(directory / file, flags, 0o600)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

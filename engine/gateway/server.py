@@ -41,6 +41,8 @@ logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 HOST = "127.0.0.1"
 PORT = 3500
 PROJECTION_FILE = "projection.sqlite3"
+# Not that of a log: both may be in one directory.
+LOCK_FILE = "gateway.lock"
 PROJECTION_FILES = "projection*.sqlite3"
 KEYS_FILE = "idempotency.sqlite3"
 # A head beyond this is cut off by the parser; up to it, the guard says what is wrong.
@@ -192,7 +194,7 @@ def all_routes(
 def _own(directory: Path) -> OwnerLock:
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        return OwnerLock(directory, "a gateway's files")
+        return OwnerLock(directory, "a gateway's files", LOCK_FILE)
     except OSError as error:
         message = f"expected to be able to write in {directory}, but: {error}; see --state-dir"
         raise ConfigurationError(message) from error

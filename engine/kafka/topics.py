@@ -30,6 +30,9 @@ TOPIC_BYTES_MAX = 2 * 1024 * 1024
 COMMANDS_BYTES_MAX = 1_048_588
 REPLICATION = 3
 MIN_ISR = 2
+# Questions that may go to a broker that is gone begin with a short try, and each next one is longer.
+FIRST_TRY_S = 1.0
+WAITED_CODES = frozenset({KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError.REQUEST_TIMED_OUT})
 TRANSACTION_STATE = "__transaction_state"
 EXISTENCE = "existence"
 PARTITIONS = "partitions"
@@ -130,7 +133,7 @@ def unreachable(problem: KafkaException, bootstrap_servers: str) -> EngineError:
 
 
 def refresh_leaders(admin: AdminClient, topic: str, timeout_s: float) -> None:
-    """Makes a client that was refused for an old leader epoch ask who leads now. Never raises.
+    """Makes a client ask who leads now, and whom to ask what is no leader's to say. Never raises.
 
     Listing offsets names the epoch that the client last heard of; being refused doesn't make it ask again.
     """
@@ -291,9 +294,23 @@ class TopicAdmin:
 
 
 def topic_ids(admin: AdminClient, names: list[str], timeout_ms: int) -> dict[str, str]:
-    """The topics' ids by their names. Raises KafkaException."""
-    described = admin.describe_topics(TopicCollection(names), request_timeout=timeout_ms / 1000)
-    return {name: _written(future.result().topic_id) for name, future in described.items()}
+    """The topics' ids by their names. Raises KafkaException when the time is over."""
+    deadline = time.monotonic() + timeout_ms / 1000
+    patience_s = FIRST_TRY_S
+    while True:
+        left_s = deadline - time.monotonic()
+        try:
+            described = admin.describe_topics(
+                TopicCollection(names), request_timeout=max(FIRST_TRY_S, min(patience_s, left_s))
+            )
+            return {name: _written(future.result().topic_id) for name, future in described.items()}
+        except KafkaException as problem:
+            # The client asks the one broker that it was once told to. Where that is gone it waits for it, and
+            # looks for no other by itself until its metadata expires, in five minutes.
+            refresh_leaders(admin, names[0], FIRST_TRY_S)
+            if error_of(problem).code() not in WAITED_CODES or time.monotonic() > deadline:
+                raise
+        patience_s *= 2
 
 
 def _written(topic_id: Uuid) -> str:

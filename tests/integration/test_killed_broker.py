@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from engine.client import WorkflowClient
+from engine.codec.topics import topics_of
 from engine.kafka.log import KafkaLog
-from engine.kafka.settings import KafkaSettings
+from engine.kafka.settings import KafkaSettings, open_admin
+from engine.kafka.topics import TopicAdmin, topic_ids
 from ops.kafka.broker import KafkaBroker
 from ops.kafka.cluster import KafkaCluster
 from tests.integration.auditor import PATIENCE_SECONDS
@@ -34,6 +36,27 @@ def subject(broker: KafkaBroker, tmp_path: Path) -> Iterator[AppUnderTest]:
     app = AppUnderTest(broker.bootstrap_servers, tmp_path)
     yield app
     app.close()
+
+
+def test_a_client_whose_broker_is_gone_for_good_asks_another(
+    kafka_distribution: object, tmp_path: Path
+) -> None:
+    """Of many questions librdkafka asks one broker alone, and waits for it for five minutes."""
+    cluster = KafkaCluster(tmp_path / "kafka", 3)
+    try:
+        cluster.start()
+        settings = KafkaSettings(
+            bootstrap_servers=cluster.bootstrap_servers, app=APP, partitions=1, is_dev=True
+        )
+        TopicAdmin(settings).apply()
+        name = topics_of(settings.namespace, APP).commands
+        admin = open_admin(settings)
+        before = topic_ids(admin, [name], settings.request_timeout_ms)
+        asked = admin.list_topics(timeout=PATIENCE_SECONDS).controller_id
+        cluster.brokers[asked - 1].kill()
+        assert topic_ids(admin, [name], int(PATIENCE_SECONDS * 1000)) == before
+    finally:
+        cluster.kill()
 
 
 # Its broker starts twice, which may take long where much else is at work.
