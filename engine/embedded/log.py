@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -169,6 +169,9 @@ class EmbeddedLog:
         assert 0 <= record.partition < self._identity.partitions, f"there is no partition {record.partition}"
         self._refuse_when_closed()
         self.writer.put(AppendRequest(record, on_done, outlet))
+
+    def open_commit(self, claim: Claim, ahead: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """See the port. Here a commit has nothing to begin with."""
 
     def begin_commit(self, claim: Claim, commit: Commit) -> None:
         """Sends a commit; its outcome comes by `commit_results`. One at a time for each claim.

@@ -8,7 +8,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from confluent_kafka import IsolationLevel, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
@@ -228,6 +228,12 @@ class KafkaLog:
     def appender(self) -> Appender:
         """See the port."""
         return KafkaAppender(self._settings, self._topics.inbox)
+
+    def open_commit(self, claim: Claim, ahead: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """See the port."""
+        transactions = self._transactions.get(claim.token)
+        if transactions is not None:
+            transactions.open(ahead)
 
     def begin_commit(self, claim: Claim, commit: Commit) -> None:
         """See the port. Raises LimitExceededError before anything is written."""

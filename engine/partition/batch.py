@@ -11,6 +11,7 @@ from engine.model.events import Recorded
 from engine.partition.changes import Changes
 from engine.partition.notices import Notice
 from engine.partition.outbox import OutMessage
+from engine.partition.pace import Pace
 from engine.partition.ports import DeadLetter, Record, ReplyRecord
 from engine.partition.replies import Owed, owed_for, reply_record
 
@@ -44,6 +45,7 @@ class Batch:
         self.dead_letters: list[DeadLetter] = []
         self.touched: set[str] = set()
         self.is_urgent = False
+        self._is_ahead = False
         self.sealed_ns = 0
         self.notices: list[Notice] = []
         self._owed: list[Owed] = []
@@ -54,6 +56,16 @@ class Batch:
     def is_empty(self) -> bool:
         """Whether there is nothing to commit but the wish to."""
         return not (self.records or self.inputs or self.dead_letters)
+
+    def records_ahead(self, pace: Pace) -> list[tuple[bytes, bytes | None]]:
+        """What there is to hand over before the commit, the first time that there is something.
+
+        Nothing where passes follow each other anyway: it costs the log one more request.
+        """
+        if self._is_ahead or not self.records or pace.is_busy:
+            return []
+        self._is_ahead = True
+        return self.records
 
     def add_event(self, events: list[tuple[int, bytes]], sequence: int, record: tuple[bytes, bytes]) -> None:
         """One event, as it goes into history; `events` is what `changes.events_of` its run gave."""

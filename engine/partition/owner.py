@@ -199,6 +199,8 @@ class Owner:
             self._forgive(now_ms)
         if self._in_flight is None and self._is_commit_due(now_ms):
             self._begin_commit()
+        elif self._in_flight is None and (ahead := self._batch.records_ahead(self._context.pace)):
+            self._log.open_commit(self.claim, ahead)
 
     def _work_off(self) -> None:
         room = self._room()

@@ -187,6 +187,13 @@ class Log(Protocol):
         """
         ...
 
+    def open_commit(self, claim: Claim, ahead: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Lets the next commit begin early, with the first of its records, which it is to repeat.
+
+        For latency alone; does not wait, and fails by the commit's outcome. Not while one is under way.
+        """
+        ...
+
     def begin_commit(self, claim: Claim, commit: Commit) -> None:
         """Sends a commit; its outcome comes by `commit_results`. One at a time for each claim."""
         ...

@@ -4,7 +4,7 @@ It never waits and never threads: outcomes come when the broker's virtual time r
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from engine.core.limits import check
@@ -126,6 +126,8 @@ class MemoryLog:
         self._epochs: dict[int, tuple[int, int]] = {}
         self._commits: dict[int, int] = {}
         self._in_flight: set[int] = set()
+        # By claim, what its next commit has handed over already: that is what will be in the log of it.
+        self._ahead: dict[int, list[tuple[bytes, bytes | None]]] = {}
         self._followed: dict[int, tuple[int, int]] = {}
         self._truncations: dict[int, int] = {}
         self._progress: dict[int, int] = {}
@@ -263,6 +265,13 @@ class MemoryLog:
         self._appenders.append(appender)
         return appender
 
+    def open_commit(self, claim: Claim, ahead: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """See the port. What is open nobody sees, and a claim ends it."""
+        self._faults.point("open commit", self.phase_of(claim.partition))
+        assert claim.token not in self._in_flight, "a commit is opened while one is under way"
+        assert claim.token not in self._ahead, "a commit is opened twice"
+        self._ahead[claim.token] = list(ahead)
+
     def begin_commit(self, claim: Claim, commit: Commit) -> None:
         """See the port."""
         self._faults.point("begin commit", self.phase_of(claim.partition))
@@ -273,9 +282,9 @@ class MemoryLog:
             return
         assert claim.token not in self._in_flight, "one commit at a time for each claim"
         self._in_flight.add(claim.token)
-        copy = Commit(
-            tuple(commit.records), commit.checkpoint, tuple(commit.dead_letters), tuple(commit.replies)
-        )
+        ahead = self._ahead.pop(claim.token, [])
+        records = (*ahead, *commit.records[len(ahead) :])
+        copy = Commit(records, commit.checkpoint, tuple(commit.dead_letters), tuple(commit.replies))
         _CommitOnItsWay(self, claim, copy).begin()
         self._faults.point("commit begun", self.phase_of(claim.partition))
 

@@ -32,6 +32,33 @@ def test_a_commit_is_read_back_whole_in_order_with_its_checkpoint_last(
     assert harness.read_back_history(1) == []
 
 
+def test_a_commit_that_was_opened_early_is_seen_as_one_when_it_ends(
+    owner: Driver, harness: LogHarness
+) -> None:
+    claim = owner.claim(0)
+    for number in range(3):
+        commit = commit_of(b"%d" % number, b"a", b"b", b"c")
+        owner.log.open_commit(claim, commit.records[:2])
+        owner.tick()
+        assert isinstance(owner.commit(claim, commit), Committed)
+    expected = [value % number for number in range(3) for value in (b"%d:a", b"%d:b", b"%d:c", b"%d")]
+    assert values_of(harness.read_back_history(0)) == expected
+
+
+def test_what_was_opened_and_not_committed_is_never_seen_and_in_nobodys_way(
+    owner: Driver, harness: LogHarness
+) -> None:
+    old = owner.claim(0)
+    commit = commit_of(b"old", b"a", b"b")
+    owner.log.open_commit(old, commit.records[:1])
+    rival = Driver(harness.rival_of(owner.log))
+    new = rival.log.claim(0)
+    assert isinstance(rival.commit(new, commit_of(b"new", b"a")), Committed)
+    assert values_of(harness.read_back_history(0)) == [b"new:a", b"new"]
+    assert not isinstance(owner.commit(old, commit), Committed)
+    assert values_of(harness.read_back_history(0)) == [b"new:a", b"new"]
+
+
 def test_commits_follow_one_another_and_positions_rise(owner: Driver, harness: LogHarness) -> None:
     claim = owner.claim(0)
     results = [owner.commit(claim, commit_of(b"%d" % number, b"a", b"b")) for number in range(5)]
