@@ -41,6 +41,7 @@ def split(own: Path, files: int) -> Iterator[tuple[Gateway, httpx.Client]]:
     connection = open_embedded(own)
     try:
         with serving(connection, own / "read", split=told) as gateway, asking(gateway) as http:
+            eventually(lambda: gateway.projection.progress.is_done, bool, WAIT_S)
             yield gateway, http
     finally:
         connection.close()
