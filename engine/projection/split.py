@@ -58,7 +58,6 @@ class SplitProjection:
             )
             raise ConfigurationError(message)
         self._reach = Reach()
-        self.generation = 0
         self._parts = [
             _Part(Projection(connection, path, partitions=partitions), split, self._take)
             for path, partitions in _shares(directory, split.files, connection.partitions)
@@ -99,6 +98,11 @@ class SplitProjection:
         return sum(part.events_before + part.last.events for part in self._parts)
 
     @property
+    def generation(self) -> int:
+        """Files so far: readers of an earlier one must open anew."""
+        return sum(part.generation_before + part.last.generation for part in self._parts)
+
+    @property
     def has_failed(self) -> bool:
         """Whether a part stands still by a bug of ours."""
         return any(part.last.has_failed for part in self._parts)
@@ -126,8 +130,6 @@ class SplitProjection:
     def _take(self, part: "_Part", update: Update) -> None:
         """By the part's own thread."""
         before, part.last = part.last, update
-        if update.generation != before.generation:
-            self.generation += 1
         if any(update.positions.get(number, 0) < at for number, at in before.positions.items()):
             self._reach.reset(part.made.partitions)
         self._reach.advance(update.positions)
@@ -141,7 +143,7 @@ class _Part:
         self.made = made
         self.last = NOTHING_YET
         # Of processes that have ended.
-        self.events_before = 0
+        self.events_before = self.generation_before = 0
         self._take = take
         self._task = Task(
             open_connection=split.open_connection,
@@ -205,6 +207,7 @@ class _Part:
     def _hear(self, pipe: Pipe) -> None:
         # What it says of itself counts from its beginning.
         self.events_before += self.last.events
+        self.generation_before += self.last.generation
         self.last = msgspec.structs.replace(self.last, events=0, generation=0)
         with suppress(EOFError, OSError):
             while True:
