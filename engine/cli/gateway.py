@@ -25,7 +25,7 @@ from engine.cli.serving import (
 from engine.client.errors import UnreachableError
 from engine.gateway.endpoint import Endpoint
 from engine.gateway.server import GatewaySettings
-from engine.node.process import FAULT_EXIT, StopRequest
+from engine.node.process import FAULT_EXIT, StopRequest, end_process
 from engine.projection import Split
 from engine.settings import LOG_FORMATS, LOG_LEVELS
 
@@ -96,8 +96,13 @@ def _open_endpoint(host: str, port: int) -> Endpoint | None:
     return endpoint
 
 
+def _leave() -> None:
+    logger.warning("the gateway ends without waiting for its Kafka any longer: it has nothing to lose")
+    end_process(0)
+
+
 def _run(log: LogOptions, settings: GatewaySettings, endpoint: Endpoint | None) -> int:
-    stop = StopRequest()
+    stop = StopRequest(_leave)
     # A gateway may be started before its Kafka is.
     connection = stop.until_reached(log.open_connection, UnreachableError)
     if connection is None:

@@ -14,7 +14,6 @@ from engine.gateway import waits
 from engine.gateway.answers import Accepted, Answer, Refused, is_missing
 from engine.gateway.forms import known_id, not_found, outcome_of
 from engine.gateway.http import (
-    LAG,
     Body,
     Call,
     ErrorBody,
@@ -227,7 +226,7 @@ class Api:
         return instance
 
     def _reply(self, body: object) -> Reply:
-        return Reply(status=200, body=body, headers={LAG: str(self._service.lag)})
+        return Reply(status=200, body=body, headers=self._service.lag_headers)
 
     # --- waits and streams ---
 

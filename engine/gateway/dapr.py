@@ -25,7 +25,6 @@ from engine.gateway.forms import (
     state_of,
 )
 from engine.gateway.http import (
-    LAG,
     Body,
     Call,
     ErrorBody,
@@ -140,7 +139,7 @@ class DaprApi:
             instance = await self._service.find(instance_id)
         if instance is None:
             raise not_found(instance_id)
-        return Reply(status=200, body=state_of(instance), headers={LAG: str(self._service.lag)})
+        return Reply(status=200, body=state_of(instance), headers=self._service.lag_headers)
 
     @operation(
         "POST",

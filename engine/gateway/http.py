@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from enum import Enum
+from typing import Any, TypeVar, get_args
 
 import msgspec
 
@@ -219,8 +220,17 @@ def read_parameter(parameter: Parameter, found: list[str]) -> Any:
     try:
         return msgspec.convert(found if parameter.is_many else found[-1], parameter.kind, strict=False)
     except msgspec.ValidationError as error:
-        message = f"{parameter.name}: {error}, but got {', '.join(found)!r:.100}"
+        expected = _choices(parameter.kind) or str(error)
+        message = f"{parameter.name}: {expected}, but got {', '.join(found)!r:.100}"
         raise Problem(400, "ERR_INVALID_REQUEST", message) from None
+
+
+def _choices(kind: Any) -> str:
+    """What may be chosen, where a parameter is a choice."""
+    for each in (kind, *get_args(kind)):
+        if isinstance(each, type) and issubclass(each, Enum):
+            return f"expected one of {', '.join(str(choice.value) for choice in each)}"
+    return ""
 
 
 def read_key(given: str | None) -> str | None:

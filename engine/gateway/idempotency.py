@@ -37,11 +37,13 @@ _SCHEMA = (
 )
 
 
-class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+class Attempt(msgspec.Struct, kw_only=True):
     """One try to carry out a request with a key. A repeat may wait for an answer, and must send nothing."""
 
     key: str
     is_repeat: bool
+    # Set where it is certain that nothing was sent: then the key is free.
+    is_unsent: bool = False
 
     def name_of(self, request: Request) -> bytes:
         """What tells a command of this request from all others."""
@@ -116,7 +118,7 @@ class Keys:
             reply = Reply.of(problem)
             if problem.is_decided:
                 await self._in_thread(lambda: self._finish(key, reply))
-            elif problem.status < 500:
+            elif problem.status < 500 or attempt.is_unsent:
                 # What can't be understood was not sent: the key is free for a better request.
                 await self._in_thread(lambda: self._forget(key))
             raise

@@ -22,6 +22,7 @@ from engine.client.state import WorkflowHistoryEvent, history_event_of
 from engine.codec.topics import partition_of
 from engine.gateway.answers import Answer, Answers, Question, Undecided
 from engine.gateway.feed import Feed
+from engine.gateway.http import LAG
 from engine.gateway.idempotency import ATTEMPT, Attempt, NothingToResumeError
 from engine.gateway.measures import Measures, Outcome
 from engine.projection import AnyReader, Instance, ReadModel, Run
@@ -32,6 +33,7 @@ READERS = 4
 LATE_READERS = 2
 FRESH_WAIT_S = 2.0
 COMMAND_WAIT_S = 5.0
+CONNECTED_LOOK_S = 0.05
 
 
 class Service:
@@ -109,10 +111,13 @@ class Service:
         return self.feed.is_following and self.answers.is_following
 
     @property
-    def lag(self) -> int:
-        """By how many offsets of history the read model is behind."""
+    def lag_headers(self) -> dict[str, str]:
+        """By how many offsets of history the read model is behind; unknown while history can't be read."""
+        if not self.feed.is_following:
+            return {}
         shown = self.projection.positions
-        return sum(max(0, at - shown.get(number, 0)) for number, at in self.feed.reach.positions.items())
+        lag = sum(max(0, at - shown.get(number, 0)) for number, at in self.feed.reach.positions.items())
+        return {LAG: str(lag)}
 
     # --- commands ---
 
@@ -144,9 +149,22 @@ class Service:
     async def _publish(self, request: Request, question: Question, attempt: Attempt | None) -> None:
         if attempt is not None and attempt.is_repeat:
             raise NothingToResumeError
+        if not self.is_connected and not await self._is_connected_soon():
+            if attempt is not None:
+                attempt.is_unsent = True
+            message = f"the log has not answered for {self._wait_s:g} s; nothing was sent, try again"
+            raise UnreachableError(message)
         published = self._connection.publish_lone(request.key, request.value, question.headers)
         # Shielded: a caller that goes away takes no command back, and the future is not ours to cancel.
         await asyncio.shield(asyncio.wrap_future(published))
+
+    async def _is_connected_soon(self) -> bool:
+        """A reader that begins anew is back in a moment; of a log that is down this waits the time out."""
+        for _ in range(int(self._wait_s / CONNECTED_LOOK_S)):
+            if self.is_connected:
+                break
+            await asyncio.sleep(CONNECTED_LOOK_S)
+        return self.is_connected
 
     def was_told(self, instance_id: str, position: int) -> None:
         """Somebody knows what history holds of it before `position`: his next question shows that too."""
@@ -258,6 +276,10 @@ class Service:
             return ask(self._reader())
         except sqlite3.OperationalError as problem:
             message = f"the read model can't be read now: {problem}; try again"
+            raise UnreachableError(message) from problem
+        except sqlite3.DatabaseError as problem:
+            self.projection.doubt(self._readers.generation)
+            message = f"the read model is damaged, and is built anew: {problem}; try again"
             raise UnreachableError(message) from problem
 
     def _reader(self) -> AnyReader:

@@ -64,7 +64,9 @@ class Stoppable(Protocol):
 class StopRequest:
     """SIGTERM and SIGINT, whenever they come: before there is a worker, or while it works."""
 
-    def __init__(self) -> None:
+    def __init__(self, give_up: Callable[[], None] | None = None) -> None:
+        """`give_up` ends a process that is not gone in time."""
+        self._give_up = give_up or _give_up
         self.asked = threading.Event()
         self._worker: Stoppable | None = None
         signal.signal(signal.SIGTERM, self._on_signal)
@@ -81,7 +83,7 @@ class StopRequest:
         if self.asked.is_set():
             return
         self.asked.set()
-        timer = threading.Timer(STOP_SECONDS_MAX, _give_up)
+        timer = threading.Timer(STOP_SECONDS_MAX, self._give_up)
         timer.daemon = True
         timer.start()
         if self._worker is not None:

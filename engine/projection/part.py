@@ -6,7 +6,7 @@ It ends when its parent does, however that ends: then nobody is at the other end
 import logging
 import signal
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
@@ -15,11 +15,15 @@ import msgspec
 from engine.client.connection import Connection
 from engine.client.errors import UnreachableError
 from engine.errors import ConfigurationError
+from engine.node.process import end_process
 from engine.projection.projection import Progress, Projection
 
 log = logging.getLogger(__name__)
 
 PAUSE_S = 1.0
+# What the parent says: that the process is to end, or that a reader found its file damaged.
+END = None
+DOUBT = "damaged"
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,24 +48,17 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build(task: Task, pipe: Pipe) -> None:
-    """Follows history until `pipe` brings anything, or its other end is closed."""
+    """Follows history until `pipe` brings END, or its other end is closed. What else it brings is a doubt."""
     # A terminal signals all processes of its group, and some supervisors do: the parent says when it is over.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     task.configure()
-    while not _has_built(task, pipe) and not pipe.poll(PAUSE_S):
-        pass
-
-
-def _has_built(task: Task, pipe: Pipe) -> bool:
-    """False where that can't even begin now."""
-    try:
-        with closing(task.open_connection()) as connection:
-            _build(connection, task, pipe)
-    except (UnreachableError, ConfigurationError) as problem:
-        log.warning("the projection can't begin, and tries again: %s", problem)
-        return False
-    return True
+    while not pipe.poll(0):
+        try:
+            _build(task.open_connection(), task, pipe)
+        except (UnreachableError, ConfigurationError) as problem:
+            log.warning("the projection can't begin, and tries again: %s", problem)
+            pipe.poll(PAUSE_S)
 
 
 def _build(connection: Connection, task: Task, pipe: Pipe) -> None:
@@ -70,9 +67,13 @@ def _build(connection: Connection, task: Task, pipe: Pipe) -> None:
         with suppress(OSError):
             pipe.send(_update_of(projection))
 
-    with closing(Projection(connection, task.path, partitions=task.partitions, on_change=tell)) as projection:
-        projection.start()
-        pipe.poll(None)
+    projection = Projection(connection, task.path, partitions=task.partitions, on_change=tell)
+    projection.start()
+    with suppress(EOFError):
+        while pipe.recv() is not END:
+            projection.doubt(projection.generation)
+    # At once, for nothing is lost: to close a client whose Kafka is down takes long.
+    end_process(0)
 
 
 def _update_of(projection: Projection) -> Update:

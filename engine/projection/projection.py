@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 POLL_MS = 50
 PAUSE_S = 1.0
 CLOSE_S = 5.0
+DOUBTED = "a reader found it so"
 GONE = "it was removed, or replaced, while it was in use"
 
 
@@ -75,6 +76,8 @@ class Projection:
         self.partitions = tuple(range(connection.partitions)) if partitions is None else tuple(partitions)
         self._reach = Reach()
         self._stopping = threading.Event()
+        # Whether a reader found the file of today damaged.
+        self._doubted = threading.Event()
         self._thread = threading.Thread(target=self._run, name="projection", daemon=True)
         self._ends: dict[int, int] = {}
         self._is_rebuild = False
@@ -94,6 +97,21 @@ class Projection:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(CLOSE_S)
+
+    def doubt(self, generation: int) -> None:
+        """A reader of that file found it damaged, which a writer may never meet. It is built anew."""
+        if generation == self.generation:
+            self._doubted.set()
+
+    def is_damaged(self) -> bool:
+        """Whether its file is, as far as SQLite can tell. Reads all of it."""
+        try:
+            with closing(self.open_reader()) as reader:
+                return not reader.is_sound()
+        except sqlite3.OperationalError:
+            return False
+        except sqlite3.DatabaseError:
+            return True
 
     def open_reader(self) -> Reader:
         """A way to ask, for one thread."""
@@ -189,6 +207,7 @@ class Projection:
     def _anew(self) -> Database:
         """Another file in place of this one."""
         remove(self.path)
+        self._doubted.clear()
         # Nobody sees anything of it from here on.
         self._reach.reset()
         try:
@@ -224,6 +243,8 @@ class Projection:
             has_news = self._take(tail.poll(POLL_MS), commits, folder)
             if not database.is_in_place():
                 raise sqlite3.DatabaseError(GONE)
+            if self._doubted.is_set():
+                raise sqlite3.DatabaseError(DOUBTED)
             # Inside a commit the file is true up to the commit before.
             reached = whole(commits, tail.positions())
             if has_news:

@@ -51,6 +51,10 @@ class Reader:
         """Lets go of the file."""
         self._connection.close()
 
+    def is_sound(self) -> bool:
+        """Whether SQLite finds nothing wrong with the file. Reads all of it."""
+        return [row[0] for row in self._rows("PRAGMA quick_check(1)")] == ["ok"]
+
     def positions(self) -> dict[int, int]:
         """By partition, the offset of history that is shown."""
         return {row["partition"]: row["offset"] for row in self._rows("SELECT * FROM positions")}

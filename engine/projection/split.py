@@ -19,7 +19,7 @@ import msgspec
 from engine.client.connection import Connection
 from engine.errors import ConfigurationError
 from engine.projection.merged import MergedReader
-from engine.projection.part import Task, Update, build
+from engine.projection.part import DOUBT, END, Task, Update, build
 from engine.projection.projection import Progress, Projection
 from engine.projection.reach import Reach
 from engine.projection.reader import Reader
@@ -74,6 +74,12 @@ class SplitProjection:
             part.ask_to_end()
         for part in self._parts:
             part.join()
+
+    def doubt(self, generation: int) -> None:
+        """A reader found a file damaged: those that are, are built anew. It looks, which may take long."""
+        for part in self._parts if generation == self.generation else ():
+            if part.made.is_damaged():
+                part.tell(DOUBT)
 
     def open_reader(self) -> MergedReader:
         """A way to ask, for one thread."""
@@ -158,10 +164,14 @@ class _Part:
     def ask_to_end(self) -> None:
         """Has its process end."""
         self._stopping.set()
+        self.tell(END)
+
+    def tell(self, message: str | None) -> None:
+        """Says something to its process, if there is one."""
         pipe = self._pipe
         if pipe is not None:
             with suppress(OSError):
-                pipe.send(None)
+                pipe.send(message)
 
     def join(self) -> None:
         """Waits until that is done."""
@@ -193,7 +203,7 @@ class _Part:
         with ours:
             self._pipe = ours
             if self._stopping.is_set():
-                ours.send(None)
+                ours.send(END)
             self._hear(ours)
             self._pipe = None
         process.join(CLOSE_S)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from tests.gateway.test_restart import ended_after, process_on
 
 COUNT = 30
 BUILDERS = "projection-"
+LOOKS_MAX = 1_000
 
 
 @pytest.fixture
@@ -38,9 +40,10 @@ def own(tmp_path: Path) -> Iterator[Path]:
 def split(own: Path, files: int) -> Iterator[tuple[Gateway, httpx.Client]]:
     configure = partial(configure_logging, "info", "json")
     told = Split(files=files, open_connection=partial(open_embedded, own), configure=configure)
+    settings = {"split": told} if files > 1 else {}
     connection = open_embedded(own)
     try:
-        with serving(connection, own / "read", split=told) as gateway, asking(gateway) as http:
+        with serving(connection, own / "read", **settings) as gateway, asking(gateway) as http:
             eventually(lambda: gateway.projection.progress.is_done, bool, WAIT_S)
             yield gateway, http
     finally:
@@ -119,6 +122,43 @@ def test_a_file_that_was_removed_is_built_again(own: Path):
         eventually(lambda: gateway.projection.generation, bool, WAIT_S)
         ids += start(http)
         assert [row["instance_id"] for row in listed(http, "id")] == sorted(ids)
+
+
+def damage(path: Path, index: str) -> None:
+    """Overwrites the first page of an index: who does not ask it has no reason to notice."""
+    with closing(sqlite3.connect(path)) as database:
+        ((page,),) = database.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = ?", (index,)
+        ).fetchall()
+        ((size,),) = database.execute("PRAGMA page_size").fetchall()
+        # What is in the write-ahead log would be found there.
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"rubbish " * (size // 8))
+
+
+@pytest.mark.parametrize("files", [1, 2])
+def test_a_file_that_readers_find_damaged_is_built_again(own: Path, files: int):
+    """A writer that has nothing to write in a damaged page never meets it."""
+    with split(own, files) as (_, http):
+        ids = sorted(start(http))
+    for path in (own / "read").glob("projection*.sqlite3"):
+        damage(path, "by_time")
+    with split(own, files) as (gateway, http):
+
+        def names() -> list[str] | int:
+            answer = http.get("/api/v1/instances")
+            rows = answer.json().get("instances", [])
+            return sorted(row["instance_id"] for row in rows) if answer.is_success else answer.status_code
+
+        seen = [names()]
+        while seen[-1] != ids:
+            assert isinstance(seen[-1], list) or seen[-1] == httpx.codes.SERVICE_UNAVAILABLE
+            assert len(seen) < LOOKS_MAX, seen
+            seen.append(names())
+        assert httpx.codes.SERVICE_UNAVAILABLE in seen
+        assert gateway.projection.generation > 0
 
 
 def test_another_number_of_files_leaves_none_of_before(own: Path):
