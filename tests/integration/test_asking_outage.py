@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 from confluent_kafka import KafkaException
 
 from engine.errors import Fault
@@ -30,14 +31,11 @@ def answers(ask: Callable[[], object]) -> bool:
 
 def test_lags_and_owners_are_told_again_after_an_outage(start_broker: StartBroker) -> None:
     broker = start_broker()
-    settings = KafkaSettings(
-        bootstrap_servers=broker.bootstrap_servers,
-        app="outage",
-        partitions=len(PARTITIONS),
-        is_dev=True,
-        request_timeout_ms=1_000,
+    patient = KafkaSettings(
+        bootstrap_servers=broker.bootstrap_servers, app="outage", partitions=len(PARTITIONS), is_dev=True
     )
-    TopicAdmin(settings).apply()
+    TopicAdmin(patient).apply()
+    settings = msgspec.structs.replace(patient, request_timeout_ms=1_000)
     member = Membership(settings, INBOX, owners_group(settings))
     eventually(member.assignment, set(PARTITIONS).__eq__)
     lags = KafkaLags(settings)
