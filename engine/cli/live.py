@@ -19,6 +19,7 @@ from engine.cli.show import (
     event_row,
     events_table,
     line_of,
+    listed,
     show_one_of_many,
     state_fields,
     state_row,
@@ -111,7 +112,7 @@ def _watch_in_lines(access: Access, wanted: Filter, limit: int, form: str) -> No
             now = (state.run_id, state.runtime_status)
             if shown.get(state.instance_id) != now:
                 shown[state.instance_id] = now
-                show_one_of_many(form, state.to_json(), line_of(state_row(state)))
+                show_one_of_many(form, listed(state), line_of(state_row(state)))
 
 
 def _lists(access: Access, wanted: Filter, limit: int) -> Iterator[list[WorkflowState]]:

@@ -24,6 +24,7 @@ KEY_SHOWN_MAX = 80
 DETAIL_SHOWN_MAX = 200
 CUT = "…"
 _SHOWN_UNLESS_ZERO = frozenset({"depth", "saved_events"})
+_NOT_LISTED = frozenset({"serialized_input", "serialized_output", "failure_details"})
 
 
 def printable(text: str) -> str:
@@ -153,9 +154,14 @@ def state_fields(state: WorkflowState) -> Table:
     )
 
 
+def listed(state: WorkflowState) -> dict[str, Any]:
+    """An instance as a row: what no list tells is left out, and not said to be null."""
+    return {name: value for name, value in state.to_json().items() if name not in _NOT_LISTED}
+
+
 def show_states(states: Sequence[WorkflowState], form: str) -> None:
     """Instances, one a line."""
-    show(form, [state.to_json() for state in states], lambda: _print(states_table(states)))
+    show(form, [listed(state) for state in states], lambda: _print(states_table(states)))
 
 
 def states_table(states: Iterable[WorkflowState]) -> Table:

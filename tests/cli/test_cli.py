@@ -185,6 +185,8 @@ def test_instances_are_listed_by_prefix_and_status(place: Place):
     for number in range(3):
         done(place, "start", "chain", "--input", "1", "--id", f"{prefix}-{number}", "--wait")
     listed = json.loads(done(place, "list", "--prefix", prefix, "--status", "completed", "-o", "json"))
+    # What a list does not tell is not said to be null.
+    assert "serialized_output" not in listed[0]
     assert sorted(state["instance_id"] for state in listed) == [f"{prefix}-{n}" for n in range(3)]
     result = run(place, "list", "--prefix", prefix, "--limit", "1")
     assert result.stdout.count(prefix) == 1
