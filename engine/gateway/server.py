@@ -6,6 +6,7 @@ import socket
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -87,12 +88,12 @@ class Gateway:
         self._policy = Policy(settings.host, settings.token)
         self._socket = _bind(settings.host, settings.port)
         self.port: int = self._socket.getsockname()[1]
-        try:
+        with ExitStack() as resources:
+            resources.callback(self._socket.close)
             self._lock = _own(settings.directory)
+            resources.callback(self._lock.release)
             self.projection = _read_model(connection, settings)
-        except BaseException:
-            self._socket.close()
-            raise
+            resources.pop_all()
         self._measures = Measures()
         self._lag = Lag()
         # None until it has begun.
