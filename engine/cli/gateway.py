@@ -69,9 +69,8 @@ def gateway(log: LogOptions, http_host: str, http_port: int | None, state_dir: s
     """Serve Dapr's workflow API, and what goes beyond it, until SIGTERM or SIGINT.
 
     It reads history into a SQLite file and answers from there. Any number may run, each with a --state-dir of
-    its own. A token in
-    ENGINE_API_TOKEN (or DAPR_API_TOKEN) is asked for in the header dapr-api-token. /openapi.json describes
-    the API.
+    its own. A token in ENGINE_API_TOKEN (or DAPR_API_TOKEN) is asked for in the header dapr-api-token.
+    /openapi.json describes the API.
     """
     configure_logging(values["log_level"], values["log_format"])
     app_id = log.app or EMBEDDED_APP

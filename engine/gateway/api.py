@@ -22,6 +22,7 @@ from engine.gateway.http import (
     Reply,
     Response,
     Route,
+    lag_headers,
     operation,
     routes_of,
 )
@@ -226,7 +227,7 @@ class Api:
         return instance
 
     def _reply(self, body: object) -> Reply:
-        return Reply(status=200, body=body, headers=self._service.lag_headers)
+        return Reply(status=200, body=body, headers=lag_headers(self._service.lag))
 
     # --- waits and streams ---
 

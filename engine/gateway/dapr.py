@@ -33,6 +33,7 @@ from engine.gateway.http import (
     Reply,
     Response,
     Route,
+    lag_headers,
     operation,
     routes_of,
 )
@@ -139,7 +140,7 @@ class DaprApi:
             instance = await self._service.find(instance_id)
         if instance is None:
             raise not_found(instance_id)
-        return Reply(status=200, body=state_of(instance), headers=self._service.lag_headers)
+        return Reply(status=200, body=state_of(instance), headers=lag_headers(self._service.lag))
 
     @operation(
         "POST",

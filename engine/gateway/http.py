@@ -233,6 +233,11 @@ def _choices(kind: Any) -> str:
     return ""
 
 
+def lag_headers(lag: int | None) -> dict[str, str]:
+    """What is said of a read model that is so far behind; nothing where that is not known."""
+    return {} if lag is None else {LAG: str(lag)}
+
+
 def read_key(given: str | None) -> str | None:
     """The Idempotency-Key of a request. Raises Problem."""
     if given is None:

@@ -22,7 +22,6 @@ from engine.client.state import WorkflowHistoryEvent, history_event_of
 from engine.codec.topics import partition_of
 from engine.gateway.answers import Answer, Answers, Question, Undecided
 from engine.gateway.feed import Feed
-from engine.gateway.http import LAG
 from engine.gateway.idempotency import ATTEMPT, Attempt, NothingToResumeError
 from engine.gateway.measures import Measures, Outcome
 from engine.projection import AnyReader, Instance, ReadModel, Run
@@ -111,13 +110,12 @@ class Service:
         return self.feed.is_following and self.answers.is_following
 
     @property
-    def lag_headers(self) -> dict[str, str]:
-        """By how many offsets of history the read model is behind; unknown while history can't be read."""
+    def lag(self) -> int | None:
+        """By how many offsets of history the read model is behind; None while history can't be read."""
         if not self.feed.is_following:
-            return {}
+            return None
         shown = self.projection.positions
-        lag = sum(max(0, at - shown.get(number, 0)) for number, at in self.feed.reach.positions.items())
-        return {LAG: str(lag)}
+        return sum(max(0, at - shown.get(number, 0)) for number, at in self.feed.reach.positions.items())
 
     # --- commands ---
 
@@ -149,7 +147,7 @@ class Service:
     async def _publish(self, request: Request, question: Question, attempt: Attempt | None) -> None:
         if attempt is not None and attempt.is_repeat:
             raise NothingToResumeError
-        if not self.is_connected and not await self._is_connected_soon():
+        if not await self._is_connected_soon():
             if attempt is not None:
                 attempt.is_unsent = True
             message = f"the log has not answered for {self._wait_s:g} s; nothing was sent, try again"
@@ -162,7 +160,7 @@ class Service:
         """A reader that begins anew is back in a moment; of a log that is down this waits the time out."""
         for _ in range(int(self._wait_s / CONNECTED_LOOK_S)):
             if self.is_connected:
-                break
+                return True
             await asyncio.sleep(CONNECTED_LOOK_S)
         return self.is_connected
 
@@ -272,13 +270,14 @@ class Service:
         return asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     def _ask(self, ask: Callable[[AnyReader], T]) -> T:
+        generation = self.projection.generation
         try:
             return ask(self._reader())
         except sqlite3.OperationalError as problem:
             message = f"the read model can't be read now: {problem}; try again"
             raise UnreachableError(message) from problem
         except sqlite3.DatabaseError as problem:
-            self.projection.doubt(self._readers.generation)
+            self.projection.doubt(generation)
             message = f"the read model is damaged, and is built anew: {problem}; try again"
             raise UnreachableError(message) from problem
 

@@ -236,7 +236,7 @@ class KafkaLog:
             transactions.open(ahead)
 
     def begin_commit(self, claim: Claim, commit: Commit) -> None:
-        """See the port. Raises LimitExceededError before anything is written."""
+        """See the port. Raises LimitExceededError before anything is committed."""
         for key, value in commit.records:
             if value is not None and len(value) + len(key) > RECORD_BYTES_MAX:
                 check(f"the record {key!r} (bytes)", len(value), RECORD_BYTES_MAX, "this is an engine bug")

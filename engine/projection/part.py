@@ -21,7 +21,7 @@ from engine.projection.projection import Progress, Projection
 log = logging.getLogger(__name__)
 
 PAUSE_S = 1.0
-# What the parent says: that the process is to end, or that a reader found its file damaged.
+# What the parent says: that the process is to end, or that a reader found some part's file damaged.
 END = None
 DOUBT = "damaged"
 
@@ -71,7 +71,9 @@ def _build(connection: Connection, task: Task, pipe: Pipe) -> None:
     projection.start()
     with suppress(EOFError):
         while pipe.recv() is not END:
-            projection.doubt(projection.generation)
+            generation = projection.generation
+            if projection.is_damaged():
+                projection.doubt(generation)
     # At once, for nothing is lost: to close a client whose Kafka is down takes long.
     end_process(0)
 

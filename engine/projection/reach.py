@@ -35,8 +35,8 @@ class Reach:
     def reset(self, partitions: Collection[int] | None = None) -> None:
         """Back to the beginning, all or these partitions; those who wait go on waiting."""
         with self._lock:
-            kept = self._positions if partitions is not None else {}
-            self._positions = {n: at for n, at in kept.items() if n not in (partitions or ())}
+            gone = self._positions.keys() if partitions is None else partitions
+            self._positions = {n: at for n, at in self._positions.items() if n not in gone}
 
     def reached(self, wanted: Mapping[int, int]) -> "Future[None]":
         """Done when every partition has come as far as is wanted. Cancel it to give up."""

@@ -76,10 +76,9 @@ class SplitProjection:
             part.join()
 
     def doubt(self, generation: int) -> None:
-        """A reader found a file damaged: those that are, are built anew. It looks, which may take long."""
+        """A reader found a file damaged: the processes look, each at its own, and build it anew."""
         for part in self._parts if generation == self.generation else ():
-            if part.made.is_damaged():
-                part.tell(DOUBT)
+            part.tell(DOUBT)
 
     def open_reader(self) -> MergedReader:
         """A way to ask, for one thread."""
@@ -125,8 +124,7 @@ class SplitProjection:
         return Progress(
             offset=sum(each.offset for each in all_of_it),
             end=sum(each.end for each in all_of_it),
-            is_rebuild=any(part.made.progress.is_rebuild for part in self._parts)
-            or any(each.is_rebuild for each in all_of_it),
+            is_rebuild=any(p.made.progress.is_rebuild or p.last.progress.is_rebuild for p in self._parts),
         )
 
     def reached(self, wanted: Mapping[int, int]) -> "Future[None]":
