@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -17,7 +18,9 @@ log = logging.getLogger(__name__)
 FLUSH_SECONDS = 2.0
 RETRY_SECONDS = 0.1
 DELIVER_SECONDS = 0.05
-COMPANY_SECONDS = 0.0003
+CLOSE_SECONDS = 0.0003
+CROWD_RECORDS = 32
+CROWD_SECONDS = 0.025
 BATCH_LINGER_MS = 1.0
 
 
@@ -37,15 +40,40 @@ def appending_producer(settings: KafkaSettings, *, only_errors: bool, linger_ms:
     )
 
 
+class Crowd:
+    """Whether records come so often that one more will not be alone. Any thread."""
+
+    def __init__(self) -> None:
+        self._times = deque([0.0] * CROWD_RECORDS, CROWD_RECORDS)
+
+    def joined(self, now: float) -> bool:
+        """One more comes now, in seconds of the monotonic clock. Whether it has company."""
+        times = self._times
+        times.append(now)
+        return now - times[0] < CROWD_SECONDS
+
+
 class KafkaAppender:
-    """Appends whose outcome somebody wants to know. One thread."""
+    """Appends whose outcome somebody wants to know. One thread.
+
+    In a crowd records wait a millisecond for company. Without that the first would go alone and the next as
+    they come, until so many requests are under way that librdkafka asks in a loop, on a core of its own,
+    whether it may send one more.
+    """
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self._topic = topic
-        self._producer = appending_producer(settings, only_errors=False)
+        self._lone = appending_producer(settings, only_errors=False)
+        self._batching = appending_producer(settings, only_errors=False, linger_ms=BATCH_LINGER_MS)
+        self._producer = self._lone
+        self._crowd = Crowd()
 
     def append(self, record: Append, on_done: Callable[[Appended], None]) -> None:
         """Sends; the outcome comes by `deliver`."""
+        wanted = self._batching if self._crowd.joined(time.monotonic()) else self._lone
+        # The order of appends is a promise, and two producers keep none: one has ended before the other begins.
+        if wanted is not self._producer and not len(self._producer):
+            self._producer = wanted
         produce(self._producer, self._topic, record, partial(_delivered, on_done))
 
     def deliver(self) -> None:
@@ -62,14 +90,15 @@ class KafkaAppender:
 class ResultAppender:
     """Appends that are retried without limit and whose success is of no interest. Any thread.
 
-    A lone record goes at once. One that follows another closely joins a batch: under load that costs a
-    millisecond where records queue anyway, and spares client and broker a request for each.
+    A lone record goes at once. One that follows another closely, or comes in a crowd, joins a batch: under load
+    that costs a millisecond where records queue anyway, and spares client and broker a request for each.
     """
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self._topic = topic
         self._lone = appending_producer(settings, only_errors=True)
         self._batching = appending_producer(settings, only_errors=True, linger_ms=BATCH_LINGER_MS)
+        self._crowd = Crowd()
         self._is_closed = False
         self._delivered_at = 0.0
         self._appended_at = 0.0
@@ -77,8 +106,9 @@ class ResultAppender:
     def append(self, record: Append) -> None:
         """Sends, and sends again for as long as it takes."""
         now = time.monotonic()
-        producer = self._lone if now - self._appended_at > COMPANY_SECONDS else self._batching
+        has_company = self._crowd.joined(now) or now - self._appended_at < CLOSE_SECONDS
         self._appended_at = now
+        producer = self._batching if has_company else self._lone
         # Not bound to its record: what failed says itself what it was, and nearly nothing fails.
         produce(producer, self._topic, record, self._failed)
 
