@@ -51,17 +51,20 @@ class Task(Generic[T]):
 
     def complete(self, result: object) -> None:
         """Called by the engine only."""
-        self._settle(result, None)
+        if not self.is_complete:
+            self._result = result
+            self._settle()
 
     def fail(self, error: BaseException) -> None:
         """Called by the engine only."""
-        self._settle(None, error)
+        if not self.is_complete:
+            self._error = error
+            self._settle()
 
-    def _settle(self, result: object, error: BaseException | None) -> None:
-        if self.is_complete:
-            return
+    def _settle(self) -> None:
         self.is_complete = True
-        self._result, self._error = result, error
+        if not self._parents:
+            return
         parents, self._parents = self._parents, []
         for parent in parents:
             parent.child_settled(self)

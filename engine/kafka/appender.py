@@ -71,7 +71,7 @@ class KafkaAppender:
     def append(self, record: Append, on_done: Callable[[Appended], None]) -> None:
         """Sends; the outcome comes by `deliver`."""
         wanted = self._batching if self._crowd.joined(time.monotonic()) else self._lone
-        # The order of appends is a promise, and two producers keep none: one has ended before the other begins.
+        # The order of appends is a promise, and two producers keep none: one ends before the other begins.
         if wanted is not self._producer and not len(self._producer):
             self._producer = wanted
         produce(self._producer, self._topic, record, partial(_delivered, on_done))
@@ -90,8 +90,8 @@ class KafkaAppender:
 class ResultAppender:
     """Appends that are retried without limit and whose success is of no interest. Any thread.
 
-    A lone record goes at once. One that follows another closely, or comes in a crowd, joins a batch: under load
-    that costs a millisecond where records queue anyway, and spares client and broker a request for each.
+    A lone record goes at once. One that follows another closely, or comes in a crowd, joins a batch: under
+    load that costs a millisecond where records queue anyway, and spares client and broker a request for each.
     """
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
