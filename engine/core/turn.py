@@ -128,16 +128,7 @@ def full_of_deferred(state: InstanceState) -> str | None:
 class _TurnTaker:
     """The work of one turn."""
 
-    __slots__ = (
-        "_carried_bytes",
-        "_continuations",
-        "_live",
-        "_moment",
-        "_now_ms",
-        "_registry",
-        "seat",
-        "turn",
-    )
+    __slots__ = ("_carried", "_continuations", "_live", "_moment", "_now_ms", "_registry", "seat", "turn")
 
     def __init__(self, seat: Seat, moment: Moment, registry: Registry) -> None:
         self.seat = seat
@@ -152,7 +143,7 @@ class _TurnTaker:
         if self._live is not None:
             self._now_ms = max(self._now_ms, self._live.last_event_at_ms)
         self._continuations = 0
-        self._carried_bytes = 0
+        self._carried = 0  # bytes, by earlier runs of this turn
 
     def take(self, command: cm.Command) -> Turn:
         """The whole turn."""
@@ -376,7 +367,7 @@ class _TurnTaker:
         assert old is not None
         run_id = run_id_of_continuation(old.run_id)
         execution = self.seat.execution
-        self._carried_bytes += 0 if execution is None else execution.proposals.bytes
+        self._carried += 0 if execution is None else execution.proposals.bytes
         self.add(ev.InstanceContinuedAsNew(new_run_id=run_id, input=action.input))
         self._purge_run(old)
         self._leave()
@@ -385,7 +376,7 @@ class _TurnTaker:
         waits = (
             self._continuations >= limits.CONTINUATIONS_PER_TURN_MAX
             or len(self.turn.recorded) >= limits.TURN_EVENTS_MAX
-            or self._carried_bytes >= limits.TURN_BYTES_MAX
+            or self._carried >= limits.TURN_BYTES_MAX
         )
         started = ev.InstanceStarted(
             workflow=old.workflow,
