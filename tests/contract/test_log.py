@@ -187,6 +187,28 @@ def test_an_appender_has_its_own_order_and_tells_its_own_outcomes(owner: Driver)
     assert mine == [Appended(record.offset, record.timestamp_ms) for record in polled[1:]]
 
 
+def test_an_appender_keeps_its_order_through_bursts_and_between_them(owner: Driver) -> None:
+    claim = owner.claim(0)
+    owner.log.follow(claim, 0)
+    appender = owner.log.appender()
+    outcomes: list[Appended] = []
+
+    def arrived(count: int) -> bool:
+        appender.deliver()
+        return len(outcomes) == count
+
+    for size in (1, 300, 1, 300, 1, 1):
+        before = len(outcomes)
+        for number in range(before, before + size):
+            appender.append(append_of(0, number, b"appender"), outcomes.append)
+            appender.deliver()
+        owner.wait_until(lambda so_far=before + size: arrived(so_far))  # type: ignore[misc]
+    polled = owner.poll_records(604)
+    appender.close()
+    assert values_of(polled) == [b"%d" % number for number in range(604)]
+    assert [outcome.offset for outcome in outcomes] == [record.offset for record in polled]
+
+
 def test_progress_is_what_was_followed_and_reported_last(owner: Driver) -> None:
     claim = owner.claim(0)
     (appended,) = owner.append(append_of(0, 1))
