@@ -216,6 +216,8 @@ class _Source:
     def __init__(self, records: list[Record]) -> None:
         self._records = records
 
+    is_beginning = False
+
     def assignment(self) -> dict[int, int]:
         return {0: 1}
 

@@ -39,6 +39,11 @@ class EmbeddedCommandSource:
         """By partition, the group's position: where a restart begins."""
         return {PARTITION: self._committed}
 
+    @property
+    def is_beginning(self) -> bool:
+        """Never: it is known at once."""
+        return False
+
     def assignment(self) -> dict[int, int]:
         """The one partition, with a number that a restart changes."""
         return {PARTITION: self._session}

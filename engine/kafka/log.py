@@ -40,6 +40,7 @@ from engine.partition.ports import (
 log = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL_S = 0.2
+UNANSWERED_INTERVAL_S = 3.0
 RECORD_BYTES_MAX = MESSAGE_BYTES_MAX - 20_000
 
 
@@ -156,13 +157,7 @@ class KafkaLog:
 
     def holds_membership(self, claim: Claim) -> bool:
         """See the port."""
-        if claim.partition not in self._membership.assignment():
-            return False
-        partition = claim.partition
-        offset = self._local_progress.get(partition)
-        if offset is None:
-            offset = self._membership.committed([partition]).get(partition, claim.inbox_start)
-        return self._membership.is_confirmed(partition, offset)
+        return claim.partition in self._membership.ask()
 
     # --- reading ---
 
@@ -296,6 +291,8 @@ class KafkaLog:
             found = self._asking.committed(places, timeout=1)
         except KafkaException as problem:
             log.debug("group offsets not read: %s", problem)
+            # Whoever asks may be the owners' thread, which feeds the inbox while it is busy.
+            self._asked_at = time.monotonic() + UNANSWERED_INTERVAL_S
             return self._remote_progress
         return {place.partition: place.offset for place in found if place.offset >= 0}
 

@@ -155,27 +155,10 @@ class Membership:
         # Who is not in the group yet, as after a fence, would be fenced for it: once more, and over and over.
         self._offsets.commit(self._consumer, {p: o for p, o in offsets.items() if p in self._mine})
 
-    def is_confirmed(self, partition: int, offset: int) -> bool:
-        """Whether the partition is ours still: only of a member does Kafka take this offset."""
-        if partition not in self._mine:
-            return False
-        try:
-            self._consumer.commit(
-                offsets=[TopicPartition(self._topic, partition, offset)], asynchronous=False
-            )
-        except KafkaException as problem:
-            log.info("group offsets not committed: %s", problem)
-            return False
-        return True
-
-    def committed(self, partitions: list[int]) -> dict[int, int]:
-        """Group offsets as the broker has them."""
-        try:
-            places = self._consumer.committed([TopicPartition(self._topic, p) for p in partitions], timeout=2)
-        except KafkaException as problem:
-            log.info("group offsets not read: %s", problem)
-            return {}
-        return {place.partition: place.offset for place in places if place.offset >= 0}
+    def ask(self) -> frozenset[int]:
+        """What is ours as far as we know. The group is asked too, and answers by later assignments."""
+        self._offsets.assure()
+        return self.assignment()
 
     def leave(self) -> None:
         """Leaves the group, so that another member takes over at once."""

@@ -43,6 +43,10 @@ class GroupOffsets:
             self._refused -= news.keys()
             self._send(consumer, news, metadata)
 
+    def assure(self) -> None:
+        """Has the next `repeat` commit everything again: only of a member does Kafka take that."""
+        self._assure_at = 0.0
+
     def repeat(self, consumer: Consumer, metadata: str = "") -> None:
         """Commits again what was refused, and at longer intervals everything."""
         now = time.monotonic()

@@ -78,6 +78,11 @@ class KafkaCommandSource:
         return dict(self._ours)
 
     @property
+    def is_beginning(self) -> bool:
+        """See the port."""
+        return bool(self._unbegun)
+
+    @property
     def is_behind(self) -> bool:
         """Whether Kafka refused an offset, and is to be told it again."""
         return self._offsets.is_behind

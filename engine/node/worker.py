@@ -184,7 +184,7 @@ class Worker:
 
     def _feed(self) -> None:
         """The ingress's work, while this thread is busy. See `_is_fed_by_owners`."""
-        if self._context.pace.is_busy and self._ingress_turn.acquire(blocking=False):
+        if self._feeds_itself and self._ingress_turn.acquire(blocking=False):
             try:
                 if self._is_ingress_open:
                     self.ingress.tick(0)
@@ -215,7 +215,12 @@ class Worker:
         of an append takes the interpreter's lock anew. While user code holds it up others must not wait.
         """
         beat_ms = self.clock.monotonic_ms() - self.loop.beat_at_ms
-        return self._context.pace.is_busy and beat_ms < OWNERS_LATE_MS
+        return self._feeds_itself and beat_ms < OWNERS_LATE_MS
+
+    @property
+    def _feeds_itself(self) -> bool:
+        # Where a partition of `commands` begins is a question to Kafka: turns must not wait for its answer.
+        return self._context.pace.is_busy and not self.ports.source.is_beginning
 
     def _guard(self, work: Callable[[], None]) -> None:
         try:

@@ -218,9 +218,10 @@ class Log(Protocol):
         ...
 
     def holds_membership(self, claim: Claim) -> bool:
-        """Whether the group, asked now, still counts us as the partition's member.
+        """Whether the group counts us as the partition's member, as far as we know.
 
-        Then a fence was not meant.
+        Then a fence was not meant. The group is asked too. Its answer comes by `assignment`, and is not
+        waited for: a group that stands still would hold up every partition of the process.
         """
         ...
 
@@ -235,6 +236,11 @@ class CommandSource(Protocol):
     @property
     def topic_id(self) -> str:
         """The id of `commands`."""
+        ...
+
+    @property
+    def is_beginning(self) -> bool:
+        """Whether the next `poll` asks where some partition begins, which may take as long as a request."""
         ...
 
     def assignment(self) -> dict[int, int]:

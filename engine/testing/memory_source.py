@@ -17,6 +17,11 @@ class MemoryCommandSource:
         self._sessions: dict[int, int] = {}
         self._positions: dict[int, int] = {}
 
+    @property
+    def is_beginning(self) -> bool:
+        """Never: it is known at once."""
+        return False
+
     def assignment(self) -> dict[int, int]:
         """See the port."""
         return dict(self._sessions)
