@@ -6,8 +6,10 @@ One process that owns partitions, forwards commands and runs activities, until i
 import gc
 import logging
 import os
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import Protocol
 
@@ -33,6 +35,7 @@ INGRESS_RESTS_SECONDS = 0.02
 OWNERS_LATE_MS = 200
 STOP_SECONDS = 3.5
 WATCHDOG_SECONDS = 1.0
+FRAMES_SHOWN = 8
 GC_THRESHOLDS = (50_000, 20, 50)
 LOOK_MS_MAX = 2_000
 
@@ -86,6 +89,7 @@ class Worker:
         # Set once, when all that was assigned first is restored and taken over.
         self.ready = threading.Event()
         self._failure: BaseException | None = None
+        self._owners_thread = 0
         self.pool = ActivityPool(registry, ports.log.append, settings.activity_threads_max, self._fail)
         self.clock = clock = SystemClock()
         self.measures = Measures(time.perf_counter_ns, registry.workflows)
@@ -116,6 +120,7 @@ class Worker:
 
     def run(self, on_ready: Callable[[], None] | None = None) -> None:
         """Works until stopped; then commits, closes and leaves. Raises what went wrong inside."""
+        self._owners_thread = threading.get_ident()
         ingress = threading.Thread(target=self._guard, args=(self._run_ingress,), name="ingress", daemon=True)
         watchdog = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         ingress.start()
@@ -220,7 +225,7 @@ class Worker:
     @property
     def _feeds_itself(self) -> bool:
         # Where a partition of `commands` begins is a question to Kafka: turns must not wait for its answer.
-        return self._context.pace.is_busy and not self.ports.source.is_beginning
+        return self._context.pace.is_busy and not self.ingress.is_beginning
 
     def _guard(self, work: Callable[[], None]) -> None:
         try:
@@ -250,6 +255,14 @@ class Worker:
             if now != seen:
                 seen, self.stood_ms = now, 0
             if self.stood_ms > self.settings.turn_seconds_max * 1000:
-                text = "the owners' thread stood still for %d ms: workflow code must not block"
-                log.critical(text, self.stood_ms)
+                text = "the owners' thread stood still for %d ms: workflow code must not block; it is in %s"
+                log.critical(text, self.stood_ms, _place_of(self._owners_thread))
                 os._exit(70)
+
+
+def _place_of(thread: int) -> str:
+    """Where its code is, the innermost call first."""
+    frames = traceback.extract_stack(sys._current_frames().get(thread))
+    return " < ".join(
+        f"{each.name} ({each.filename}:{each.lineno})" for each in frames[: -FRAMES_SHOWN - 1 : -1]
+    )

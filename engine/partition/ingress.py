@@ -139,6 +139,11 @@ class Ingress:
         return self._has_failed or self.held >= HELD_RECORDS_MAX
 
     @property
+    def is_beginning(self) -> bool:
+        """Whether `tick` may ask where some partition begins, as after a failure: that may take long."""
+        return self._has_failed or self._source.is_beginning
+
+    @property
     def held(self) -> int:
         """Records read and held back by a gate."""
         return sum(len(each.held) for each in list(self._ours.values()))

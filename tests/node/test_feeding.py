@@ -58,8 +58,10 @@ def test_a_busy_owners_thread_feeds_the_inbox_itself(worker: Worker, source: _So
     assert (source.polls, worker._is_fed_by_owners) == (1, True)
 
 
-def test_turns_wait_for_no_answer_to_where_commands_begin(worker: Worker, source: _Source) -> None:
-    source.is_beginning = True
+@pytest.mark.parametrize("why", ["a new partition", "a failed append"])
+def test_turns_wait_for_no_answer_to_where_commands_begin(worker: Worker, source: _Source, why: str) -> None:
+    source.is_beginning = why == "a new partition"
+    worker.ingress._has_failed = why == "a failed append"
     worker._feed()
     assert (source.polls, worker._is_fed_by_owners) == (0, False)
 
