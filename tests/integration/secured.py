@@ -31,6 +31,7 @@ NO_MEMBERS = ("orders-client", "orders-gateway")
 OWNERS = "wf.orders.owners"
 PASSWORD = "only-for-tests"
 KEYTOOL_SECONDS_MAX = 60
+REQUEST_SECONDS_MAX = 30
 _RESOURCES = {
     "topic": ResourceType.TOPIC,
     "group": ResourceType.GROUP,
@@ -52,6 +53,9 @@ class SecuredKafka:
         self._cluster = KafkaCluster(directory / "kafka", ports=[plain], options=options)
         self._cluster.start()
         self.admin = AdminClient({"bootstrap.servers": self._cluster.bootstrap_servers})
+        # A client that was told of no controller looks for none again until its metadata is five minutes old.
+        while self.admin.list_topics(timeout=REQUEST_SECONDS_MAX).controller_id < 0:
+            continue
         for future in self.admin.create_acls(list(access_lists())).values():
             future.result()
 
