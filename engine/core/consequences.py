@@ -142,10 +142,6 @@ def _stalled(state: InstanceState, recorded: ev.Recorded) -> list[ef.Effect]:
     return [ef.Warn(instance_id=state.instance_id, run_id=state.run_id, topic=topic, text=text)]
 
 
-def _activity_scheduled(state: InstanceState, recorded: Any) -> list[ef.Effect]:
-    return [_run_activity(state, recorded.sequence, recorded.event, 1)]
-
-
 FOLLOW: dict[type, Callable[[InstanceState, Any], list[ef.Effect]]] = {
     ev.InstanceStarted: _armed_start,
     ev.InstanceCompleted: _ended,
@@ -153,7 +149,7 @@ FOLLOW: dict[type, Callable[[InstanceState, Any], list[ef.Effect]]] = {
     ev.InstanceTerminated: _ended,
     ev.InstanceContinuedAsNew: _ended,
     ev.InstanceStalled: _stalled,
-    ev.ActivityScheduled: _activity_scheduled,
+    ev.ActivityScheduled: lambda s, r: [_run_activity(s, r.sequence, r.event, 1)],
     ev.ActivityAttemptFailed: lambda s, r: [arm(s, r.event.scheduled, r.event.retry_at_ms)],
     ev.ActivityRetried: lambda s, r: [
         _run_activity(s, r.event.scheduled, s.activities[r.event.scheduled].event, r.event.attempt)

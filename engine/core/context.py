@@ -102,12 +102,11 @@ class WorkflowContext:
 
         """
         name = _valid("activity name", name_of(activity))
-        if app_id is not None:
-            self._execution.check_app(app_id)
+        self._execution.check_app(app_id)
         action = actions.CallActivity(
             name=name,
-            input=None if input is None else encode_value(input, f"the input of activity {name!r}"),
-            retry=None if retry_policy is None else _spec(retry_policy),
+            input=encode_value(input, f"the input of activity {name!r}"),
+            retry=_spec(retry_policy),
             app_id=app_id,
         )
         return self._execution.propose_activity(action, _result_kind(activity))

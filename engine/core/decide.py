@@ -10,7 +10,7 @@ from engine.core.retry import retry_at_ms
 from engine.model import commands as cm
 from engine.model import events as ev
 from engine.model.effects import Reason, Rejected
-from engine.model.state import FINISHED_PHASES, InstanceState, PendingActivity, PendingChild, RunStub
+from engine.model.state import InstanceState, PendingActivity, PendingChild, RunStub
 
 
 class Seat(msgspec.Struct, kw_only=True):
@@ -28,8 +28,7 @@ class Seat(msgspec.Struct, kw_only=True):
     @property
     def is_live(self) -> bool:
         """Whether there is a run that is not over."""
-        state = self.state
-        return state is not None and state.phase not in FINISHED_PHASES
+        return self.state is not None and not self.state.is_finished
 
     @property
     def is_known(self) -> bool:
@@ -123,9 +122,9 @@ def _fail_activity(seat: Seat, command: Any, now_ms: int) -> Decision:
 
 
 def _pending_activity(seat: Seat, command: Any) -> PendingActivity | None:
-    state = seat.state
-    # A run that is over has none.
-    pending = None if state is None else state.activities.get(command.scheduled)
+    if not seat.is_live or seat.state is None:
+        return None
+    pending = seat.state.activities.get(command.scheduled)
     return pending if pending is not None and pending.event.call_id == command.call_id else None
 
 
@@ -184,8 +183,9 @@ def _fail_child(seat: Seat, command: Any, now_ms: int) -> Decision:
 
 
 def _pending_child(seat: Seat, command: Any) -> PendingChild | None:
-    state = seat.state
-    pending = None if state is None else state.children.get(command.scheduled)
+    if not seat.is_live or seat.state is None:
+        return None
+    pending = seat.state.children.get(command.scheduled)
     return pending if pending is not None and pending.event.call_id == command.call_id else None
 
 

@@ -72,19 +72,17 @@ class Execution:
             return
         if kind in matching.UNOBSERVED:
             return
-        if self.proposals.queue:
-            self.proposals.expect_none(recorded)
-        if kind in _INPUTS:
-            if self._is_suspended:
-                self._hold(recorded)
-            else:
-                self._deliver(recorded)
-        elif kind is ev.InstanceSuspended:
+        self.proposals.expect_none(recorded)
+        if kind is ev.InstanceSuspended:
             self._is_suspended = True
         elif kind is ev.InstanceResumed:
             self._resume(recorded)
+        elif kind is ev.InstanceTerminated:
+            self.close()
+        elif self._is_suspended:
+            self._hold(recorded)
         else:
-            self.close()  # terminated
+            self._deliver(recorded)
 
     def finish_replay(self) -> None:
         """The history is at its end. Raises NonDeterminismError if the code wants more than it holds."""
@@ -214,9 +212,10 @@ class Execution:
             self.mailbox.count_held(recorded.event.data, 1)
 
     def _deliver(self, recorded: ev.Recorded) -> None:
-        if not self._is_over:
-            self.now_ms = max(self.now_ms, recorded.recorded_at_ms)
-            _INPUTS[type(recorded.event)](self, recorded)
+        if self._is_over:
+            return
+        self.now_ms = max(self.now_ms, recorded.recorded_at_ms)
+        _INPUTS[type(recorded.event)](self, recorded)
 
     def _on_started(self, recorded: ev.Recorded) -> None:
         event = recorded.event

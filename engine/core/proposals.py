@@ -28,20 +28,20 @@ ENDS = frozenset({ac.CompleteInstance, ac.FailInstance, ac.ContinueAsNew})
 class Proposals:
     """The proposals of one run, oldest first."""
 
-    __slots__ = ("_open", "_open_counts", "bytes", "queue")
+    __slots__ = ("_open", "_open_counts", "_queue", "bytes")
 
     def __init__(self) -> None:
         # What they carry, of the code's making: together the bytes of one turn.
         self.bytes = 0
-        self.queue: deque[Proposal] = deque()
+        self._queue: deque[Proposal] = deque()
         self._open: dict[int, OpenCall] = {}
         self._open_counts = {"activity": 0, "timer": 0, "child": 0}
 
     def next_action(self) -> ac.Action | None:
         """The oldest proposal that is not recorded, or None when the code is quiet."""
-        if not self.queue:
+        if not self._queue:
             return None
-        action, call = self.queue[0]
+        action, call = self._queue[0]
         if action is not None:
             return action
         assert call is not None, "only the cancellation of a timer is resolved late"
@@ -53,7 +53,7 @@ class Proposals:
             size = _size_of(action)
             self.expect_room(size)
             self.bytes += size
-        self.queue.append((action, None))
+        self._queue.append((action, None))
 
     def add_call(
         self, action: ac.CallActivity | ac.CreateTimer | ac.CallChild, result_kind: object
@@ -65,12 +65,11 @@ class Proposals:
             what = f"the open calls of kind {kind!r} of one run"
             limits.check(what, count, limit, "wait for some before more")
         size = _size_of(action)
-        if len(self.queue) >= limits.TURN_EVENTS_MAX or self.bytes + size > limits.TURN_BYTES_MAX:
-            self.expect_room(size)
+        self.expect_room(size)
         self.bytes += size
         self._open_counts[kind] = count
         call = OpenCall(task=Task(), kind=kind, result_kind=result_kind)
-        self.queue.append((action, call))
+        self._queue.append((action, call))
         return call
 
     def expect_room(self, size: int) -> None:
@@ -78,7 +77,7 @@ class Proposals:
 
         A function of the code's own steps alone, so that a replay raises at the same place.
         """
-        count = len(self.queue) + 1
+        count = len(self._queue) + 1
         if count > limits.TURN_EVENTS_MAX:
             what = "the number of things asked for between two waits"
             limits.check(what, count, limits.TURN_EVENTS_MAX, "wait for some before more")
@@ -91,23 +90,21 @@ class Proposals:
         """The timer isn't needed any more. It may not have its number yet."""
         self._open.pop(timer.sequence, None)
         self._open_counts[timer.kind] -= 1
-        self.queue.append((None, timer))
+        self._queue.append((None, timer))
 
     def withdraw_status(self) -> bool:
         """Takes the last proposal back if it is a status: of several in a row only the last counts."""
-        last = self.queue[-1][0] if self.queue else None
+        last = self._queue[-1][0] if self._queue else None
         if type(last) is ac.SetCustomStatus:
-            self.queue.pop()
+            self._queue.pop()
             self.bytes -= _size_of(last)
             return True
         return False
 
     def confirm(self, recorded: ev.Recorded) -> None:
         """The oldest proposal is on record. Raises NonDeterminismError where something else is."""
-        event, queue = recorded.event, self.queue
-        action = queue[0][0] if queue else None
-        if action is None:
-            action = self.next_action()
+        event = recorded.event
+        action = self.next_action()
         if action is None:
             what = matching.describe(event)
             message = f"history has {what} as event {recorded.sequence}, but the code asks for nothing"
@@ -118,8 +115,8 @@ class Proposals:
                 f"but the code asks for {matching.describe(action)}"
             )
             raise NonDeterminismError(f"{message}; {matching.REMEDY}")
-        _, call = queue.popleft()
-        if not queue:
+        _, call = self._queue.popleft()
+        if not self._queue:
             self.bytes = 0
         if call is None or type(event) is ev.TimerCancelled:
             return
@@ -128,7 +125,7 @@ class Proposals:
 
     def expect_none(self, recorded: ev.Recorded | None) -> None:
         """Raises NonDeterminismError where the code wants more than there is before this event or the end."""
-        if not self.queue:
+        if not self._queue:
             return
         action = matching.describe(self.next_action())
         if recorded is None:

@@ -51,20 +51,17 @@ class Task(Generic[T]):
 
     def complete(self, result: object) -> None:
         """Called by the engine only."""
-        if not self.is_complete:
-            self._result = result
-            self._settle()
+        self._settle(result, None)
 
     def fail(self, error: BaseException) -> None:
         """Called by the engine only."""
-        if not self.is_complete:
-            self._error = error
-            self._settle()
+        self._settle(None, error)
 
-    def _settle(self) -> None:
-        self.is_complete = True
-        if not self._parents:
+    def _settle(self, result: object, error: BaseException | None) -> None:
+        if self.is_complete:
             return
+        self.is_complete = True
+        self._result, self._error = result, error
         parents, self._parents = self._parents, []
         for parent in parents:
             parent.child_settled(self)

@@ -128,27 +128,25 @@ def full_of_deferred(state: InstanceState) -> str | None:
 class _TurnTaker:
     """The work of one turn."""
 
-    __slots__ = ("_carried", "_continuations", "_live", "_moment", "_now_ms", "_registry", "seat", "turn")
+    __slots__ = ("_continuations", "_continued_bytes", "_moment", "_now_ms", "_registry", "seat", "turn")
 
     def __init__(self, seat: Seat, moment: Moment, registry: Registry) -> None:
         self.seat = seat
         self.turn = Turn(seat=seat, recorded=[], effects=[])
         self._moment = moment
         self._registry = registry
-        self._live = seat.state if seat.is_live else None
         # The broker's clock steps back when a leader moves; a run's own time never does. A finished run has
         # no say in the next one's: it may be in memory still, or a stub already, and the turn must not
         # depend on which.
-        self._now_ms = moment.timestamp_ms
-        if self._live is not None:
-            self._now_ms = max(self._now_ms, self._live.last_event_at_ms)
+        last = seat.state.last_event_at_ms if seat.state is not None and seat.is_live else 0
+        self._now_ms = max(moment.timestamp_ms, last)
         self._continuations = 0
-        self._carried = 0  # bytes, by earlier runs of this turn
+        self._continued_bytes = 0
 
     def take(self, command: cm.Command) -> Turn:
         """The whole turn."""
-        seat, state = self.seat, self._live
-        if state is not None and type(command) not in _HEEDED_WHEN_STALLED:
+        seat, state = self.seat, self.seat.state
+        if state is not None and seat.is_live and type(command) not in _HEEDED_WHEN_STALLED:
             stall = self._stall_reason(state)
             if stall is not None:
                 return self._defer(state, stall)
@@ -210,8 +208,9 @@ class _TurnTaker:
 
     def quarantine(self, command: cm.Command, detail: str) -> Turn:
         """Stalls the run with this input deferred. A start makes a run that is stalled before its code."""
-        if self._live is not None:
-            return self._defer(self._live, (STALL_CRASHED, detail))
+        state = self.seat.state
+        if state is not None and self.seat.is_live:
+            return self._defer(state, (STALL_CRASHED, detail))
         if isinstance(command, cm.StartInstance | cm.StartChild):
             started = decide(self.seat, command, self._now_ms)
             assert type(started) is ev.InstanceStarted
@@ -334,7 +333,7 @@ class _TurnTaker:
         seat = self.seat
         while seat.execution is not None:
             proposals = seat.execution.proposals
-            action = proposals.next_action() if proposals.queue else None
+            action = proposals.next_action()
             if action is None:
                 return
             if type(action) is ac.ContinueAsNew:
@@ -367,7 +366,7 @@ class _TurnTaker:
         assert old is not None
         run_id = run_id_of_continuation(old.run_id)
         execution = self.seat.execution
-        self._carried += 0 if execution is None else execution.proposals.bytes
+        self._continued_bytes += 0 if execution is None else execution.proposals.bytes
         self.add(ev.InstanceContinuedAsNew(new_run_id=run_id, input=action.input))
         self._purge_run(old)
         self._leave()
@@ -376,7 +375,7 @@ class _TurnTaker:
         waits = (
             self._continuations >= limits.CONTINUATIONS_PER_TURN_MAX
             or len(self.turn.recorded) >= limits.TURN_EVENTS_MAX
-            or self._carried >= limits.TURN_BYTES_MAX
+            or self._continued_bytes >= limits.TURN_BYTES_MAX
         )
         started = ev.InstanceStarted(
             workflow=old.workflow,

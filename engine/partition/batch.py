@@ -67,6 +67,12 @@ class Batch:
         self._is_ahead = True
         return self.records
 
+    def add_event(self, events: list[tuple[int, bytes]], sequence: int, record: tuple[bytes, bytes]) -> None:
+        """One event, as it goes into history; `events` is what `changes.events_of` its run gave."""
+        self.records.append(record)
+        self.size += len(record[1])
+        events.append((sequence, record[1]))
+
     def add_message(self, target: int, message: OutMessage) -> None:
         """One message to another instance: on record now, sent after the commit."""
         self.records.append((message.record_key, message.value))

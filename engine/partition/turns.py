@@ -24,7 +24,7 @@ from engine.model import effects as ef
 from engine.model.checkpoint import Checkpoint, PurgeProgress
 from engine.model.events import InstanceStalled
 from engine.model.ids import run_id_of_start
-from engine.model.state import FINISHED_PHASES, InstanceState, stub_of
+from engine.model.state import InstanceState, stub_of
 from engine.partition.batch import Batch, KeyCount, digest_of_record
 from engine.partition.context import OwnerContext
 from engine.partition.deferred import undecided
@@ -162,11 +162,11 @@ class Turns:
         self.counters.turns += 1
         past_sums: dict[str, int] = {}
         self._collect_events(turn, batch, past_sums)
-        if state is not None and state.phase in FINISHED_PHASES and turn.recorded:
+        if state is not None and state.is_finished and turn.recorded:
             batch.changes.finish_run(stub_of(state))
             self.measures.run_ended(state)
         if self._stall_reasons or (state is not None and state.stall is not None):
-            self._mind_stall(turn, batch)
+            self.stalls.mind(seat)
         for effect in turn.effects:
             _COLLECTORS[type(effect)](self, effect, batch, past_sums)
         if turn.recorded or turn.is_purged:
@@ -176,10 +176,8 @@ class Turns:
 
     def _collect_events(self, turn: Turn, batch: Batch, past_sums: dict[str, int]) -> None:
         """Each event as a record, and its term in the sums. `past_sums` takes those of runs that are over."""
-        instance_id, state, records = turn.seat.instance_id, turn.seat.state, batch.records
-        live_run = None if state is None else state.run_id
-        run_id, prefix, events = "", "", []
-        size = total = past_size = past_total = 0
+        instance_id, state, run_id = turn.seat.instance_id, turn.seat.state, ""
+        prefix, events = "", []
         for recorded in turn.recorded:
             if recorded.run_id != run_id:
                 run_id = recorded.run_id
@@ -187,23 +185,12 @@ class Turns:
             key = f"{prefix}{recorded.sequence}".encode()
             value = avro.encode_event(instance_id, recorded)
             digest = key_digest(key, value)
-            records.append((key, value))
-            events.append((recorded.sequence, value))
-            size += len(value)
-            total += digest
-            if run_id != live_run:
-                past_size += len(value)
-                past_total += digest
+            self._keys.add(digest)
+            batch.add_event(events, recorded.sequence, (key, value))
+            if state is not None and run_id == state.run_id:
+                account(state, len(value), digest)
+            else:
                 past_sums[run_id] = past_sums.get(run_id, 0) + digest
-        batch.size += size
-        self._keys.add(total, len(turn.recorded))
-        if state is not None:
-            account(state, size - past_size, total - past_total)
-
-    def _mind_stall(self, turn: Turn, batch: Batch) -> None:
-        state = turn.seat.state
-        self.stalls.mind(turn.seat)
-        for recorded in turn.recorded:
             if type(recorded.event) is InstanceStalled and state is not None:
                 self._stalled(batch, state, recorded.event.reason)
 

@@ -111,7 +111,7 @@ def test_what_a_stalled_run_keeps_for_later_is_told_as_that() -> None:
     deferred = Recorded(
         run_id="r", sequence=3, recorded_at_ms=0, inbox_offset=7, event=InputDeferred(record=b"")
     )
-    batch.records.append((b"a|r|3", b"value"))
+    batch.add_event([], 3, (b"a|r|3", b"value"))
     batch.answer(record, None, [deferred])
 
     (told,) = batch.replies(2, history_end=100)

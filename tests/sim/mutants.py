@@ -434,16 +434,15 @@ def _ignore(target: object, name: str) -> Patch:
 
 
 def _event_left_out() -> Patch:
-    def make(collect: Any) -> Any:
-        def sloppy(self: Turns, turn: Any, batch: Batch, past_sums: Any) -> None:
-            before = len(batch.records)
-            collect(self, turn, batch, past_sums)
-            added = batch.records[before:]
-            batch.records[before:] = [each for each in added if avro.kind_of(each[1]) != "CustomStatusSet"]
+    def make(add: Any) -> Any:
+        def sloppy(self: Batch, events: Any, sequence: int, record: Any) -> None:
+            if avro.kind_of(record[1]) == "CustomStatusSet":
+                return
+            add(self, events, sequence, record)
 
         return sloppy
 
-    return _replace(Turns, "_collect_events", make)
+    return _replace(Batch, "add_event", make)
 
 
 def _activities_not_begun_again() -> Patch:
