@@ -14,7 +14,7 @@ from engine.client.connection import Connection
 from engine.client.opening import open_embedded
 from engine.gateway.server import Gateway, GatewaySettings
 from tests.client.conftest import kafka_place
-from tests.client.running import on_a_directory
+from tests.client.running import eventually, on_a_directory
 from tests.gateway import flows
 
 __all__ = ["flows", "kafka_place"]
@@ -32,6 +32,15 @@ def serving(connection: Connection, directory: Path, **settings: Any) -> Iterato
         yield gateway
     finally:
         gateway.close()
+
+
+@contextmanager
+def impatient(connection: Connection, directory: Path, *, command_wait_s: float) -> Iterator[Gateway]:
+    """A gateway that soon answers that nothing is decided; not before it follows the log: it takes nothing
+    until then, and so short a wait may be over."""
+    with serving(connection, directory, command_wait_s=command_wait_s) as gateway:
+        eventually(lambda: gateway.service.is_connected, bool)
+        yield gateway
 
 
 @contextmanager

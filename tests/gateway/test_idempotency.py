@@ -16,7 +16,7 @@ from engine.embedded import EmbeddedLog
 from engine.gateway import idempotency
 from engine.gateway.server import KEYS_FILE
 from tests.client.running import PARTITIONS, eventually, on_a_directory
-from tests.gateway.conftest import WAIT_S, asking, serving
+from tests.gateway.conftest import WAIT_S, asking, impatient, serving
 from tests.gateway.test_dapr import ended, error, get, new_id, root, start
 
 
@@ -161,11 +161,11 @@ def idle(tmp_path: Path):
 
 
 @contextmanager
-def impatient(directory: Path):
+def asking_in_vain(directory: Path):
     """A caller of a gateway that soon answers that nothing is decided."""
     with (
         closing(open_embedded(directory)) as connection,
-        serving(connection, directory, command_wait_s=0.2) as gateway,
+        impatient(connection, directory, command_wait_s=0.2) as gateway,
         asking(gateway) as http,
     ):
         yield http
@@ -177,7 +177,7 @@ def start_sleeper(http, instance: str, headers):
 
 def test_what_was_undecided_is_told_when_it_is_decided_and_is_sent_once(idle: Path, key):
     instance, other = new_id(), {"idempotency-key": uuid.uuid4().hex}
-    with impatient(idle) as http:
+    with asking_in_vain(idle) as http:
         for _ in range(2):
             assert start_sleeper(http, instance, key).headers["engine-outcome"] == "undecided"
             assert raise_answer(http, "nobody", b"1", other).headers["engine-outcome"] == "undecided"
@@ -197,7 +197,7 @@ def test_what_was_undecided_is_told_when_it_is_decided_and_is_sent_once(idle: Pa
 def test_a_repeat_in_another_life_of_the_gateway_sends_nothing_and_stays_undecided(idle: Path, key):
     instance = new_id()
     for _ in range(2):
-        with impatient(idle) as http:
+        with asking_in_vain(idle) as http:
             assert start_sleeper(http, instance, key).headers["engine-outcome"] == "undecided"
     with on_a_directory(idle), WorkflowClient.embedded(idle) as client:
         client.wait_for_workflow_start(instance)

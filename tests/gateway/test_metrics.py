@@ -21,7 +21,7 @@ from engine.model import events as ev
 from engine.projection.fold import Folder
 from engine.telemetry.table import Kind
 from tests.client.running import eventually
-from tests.gateway.conftest import APP, WAIT_S, asking, serving
+from tests.gateway.conftest import APP, WAIT_S, asking, impatient, serving
 from tests.gateway.test_dapr import new_id, root, start
 from tests.metrics.running import get, read, wait_metric
 from tests.metrics.tools import run_tool
@@ -149,7 +149,7 @@ class Hearing(MadeLog):
 def test_commands_that_nobody_answers_or_takes_are_told_apart(tmp_path: Path):
     log = Hearing()
     with (
-        serving(log, tmp_path, command_wait_s=0.01) as gateway,
+        impatient(log, tmp_path, command_wait_s=0.01) as gateway,
         asking(gateway) as http,
         shown(gateway) as port,
     ):

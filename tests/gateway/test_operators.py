@@ -10,7 +10,7 @@ from engine.client import requests
 from engine.client.opening import open_embedded
 from engine.embedded import EmbeddedLog
 from tests.client.running import PARTITIONS, eventually
-from tests.gateway.conftest import asking, serving
+from tests.gateway.conftest import asking, impatient
 from tests.gateway.test_api import API, told
 from tests.gateway.test_dapr import error, get, new_id, root, start
 
@@ -53,7 +53,7 @@ def test_what_is_no_command_is_refused_unsent(http, content):
 def test_what_no_worker_takes_in_time_is_undecided(tmp_path):
     EmbeddedLog(tmp_path, partitions=PARTITIONS).close()
     connection = open_embedded(tmp_path)
-    with serving(connection, tmp_path / "read", command_wait_s=0.05) as gateway, asking(gateway) as http:
+    with impatient(connection, tmp_path / "read", command_wait_s=0.05) as gateway, asking(gateway) as http:
         answer = send(http, start_of("order-1"))
         assert (answer.status_code, answer.json()["outcome"]) == (202, "undecided")
         assert answer.headers["engine-outcome"] == "undecided"

@@ -21,7 +21,7 @@ from engine.gateway import service
 from engine.projection.fold import Folder
 from ops.kafka.network import free_ports
 from tests.client.running import PARTITIONS, Place, eventually, on_a_directory
-from tests.gateway.conftest import WAIT_S, asking, serving
+from tests.gateway.conftest import WAIT_S, asking, impatient, serving
 from tests.gateway.test_dapr import error, new_id, root
 from tests.metrics.running import read, wait_metric
 
@@ -235,7 +235,7 @@ def test_without_a_worker_the_answer_is_that_nothing_is_known_yet(tmp_path: Path
     EmbeddedLog(tmp_path / ".engine", partitions=PARTITIONS).close()
     connection = open_embedded(tmp_path / ".engine")
     instance = new_id()
-    with serving(connection, tmp_path, command_wait_s=0.2) as gateway, asking(gateway) as http:
+    with impatient(connection, tmp_path, command_wait_s=0.2) as gateway, asking(gateway) as http:
         started = http.post(f"{root()}/chain/start?instanceID={instance}", content=b"1")
         assert (started.status_code, started.json()) == (202, {"instanceID": instance})
         assert started.headers["engine-outcome"] == "undecided"
