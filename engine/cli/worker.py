@@ -65,7 +65,9 @@ def worker(application: str, **values: Any) -> None:
     except ConfigurationError as error:
         click.echo(f"Error: {error}", err=True)
         raise SystemExit(CONFIGURATION_EXIT) from error
-    assignment = Assignment(settings=settings, kafka_properties=properties, app=application)
+    assignment = Assignment(
+        settings=settings, kafka_properties=properties, app=application, is_supervised=len(slots) > 1
+    )
     run = partial(run_process, assignment, beside=_with_progress)
     if http.is_wanted:
         # There is one port: the process in the first slot has it, whoever is started again.

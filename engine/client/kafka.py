@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from functools import cached_property
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
 
 from engine.client.connection import OnPublished, Ownership, TopicIds
 from engine.client.errors import UnreachableError, faults_made_public
@@ -15,11 +15,12 @@ from engine.client.publisher import Publisher
 from engine.client.replaying import KafkaReplayer
 from engine.codec.topics import replies_partition, topics_of
 from engine.errors import ConfigurationError
+from engine.kafka.clients import CLIENTS
 from engine.kafka.errors import fault_of
-from engine.kafka.membership import partition_owners
+from engine.kafka.membership import close_aside, partition_owners
 from engine.kafka.offsets import list_offsets
-from engine.kafka.reader import BATCH_RECORDS, message_is_good, read_range, reading_consumer, record_of
-from engine.kafka.settings import KafkaSettings, check_properties, open_admin
+from engine.kafka.reader import BATCH_RECORDS, message_is_good, read_range, reading, record_of
+from engine.kafka.settings import KafkaSettings, check_properties
 from engine.kafka.topics import topic_ids, unreachable
 from engine.partition.ports import Headers, Record
 
@@ -35,10 +36,11 @@ class KafkaConnection:
         check_properties(settings.extra, settings.config)
         self._settings = settings
         self._topics = topics_of(settings.namespace, settings.app)
-        self._admin = open_admin(settings)
+        self._asking = self._open_admin()
         names = {self._topics.commands, self._topics.history, self._topics.deadletter}
         self._partitions = self._count_partitions(names)
         self._publisher = Publisher(settings, self._topics.commands)
+        CLIENTS.begin()
 
     @property
     def partitions(self) -> int:
@@ -52,6 +54,16 @@ class KafkaConnection:
     def publish_lone(self, key: bytes, value: bytes, headers: Headers) -> "Future[None]":
         """See the port."""
         return self._lone.publish(key, value, headers)
+
+    @property
+    def _admin(self) -> AdminClient:
+        if CLIENTS.is_lost(self._asking):
+            CLIENTS.dismiss(self._asking)
+            self._asking = self._open_admin()
+        return self._asking
+
+    def _open_admin(self) -> AdminClient:
+        return CLIENTS.admin(self._settings, self._topics.commands)
 
     @cached_property
     def _lone(self) -> LonePublisher:
@@ -149,6 +161,7 @@ class KafkaConnection:
         self._publisher.close()
         if "_lone" in vars(self):
             self._lone.close()
+        CLIENTS.dismiss(self._asking)
 
     def _count_partitions(self, names: set[str]) -> dict[str, int]:
         timeout = self._settings.request_timeout_ms / 1000
@@ -191,21 +204,29 @@ class KafkaTail:
     """Implements `Tail`."""
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
+        self._settings = settings
         self._topic = topic
         self._starts: dict[int, int] = {}
         self.is_down = False
-        self._consumer: Consumer = reading_consumer(
-            settings, f"{topic}.tail", committed=True, on_error=self._on_error
-        )
+        self._consumer = self._open()
+
+    def _open(self) -> Consumer:
+        settings = reading(f"{self._topic}.tail", committed=True)
+        return CLIENTS.consumer(self._settings, self._topic, error_cb=self._on_error, **settings)
 
     def follow(self, positions: dict[int, int]) -> None:
         """See the port."""
+        self._assign(positions)
+        self._starts |= positions
+
+    def _assign(self, positions: dict[int, int]) -> None:
         places = [TopicPartition(self._topic, partition, offset) for partition, offset in positions.items()]
         self._consumer.incremental_assign(places)
-        self._starts |= positions
 
     def poll(self, timeout_ms: int) -> list[Record]:
         """See the port."""
+        if CLIENTS.is_lost(self._consumer):
+            self._replace()
         first = self._consumer.poll(timeout_ms / 1000)
         if first is None:
             return []
@@ -220,7 +241,14 @@ class KafkaTail:
 
     def close(self) -> None:
         """See the port."""
+        CLIENTS.dismiss(self._consumer)
         self._consumer.close()
+
+    def _replace(self) -> None:
+        positions = self.positions()
+        close_aside(self._consumer)
+        self._consumer = self._open()
+        self._assign(positions)
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 
 from engine.client.errors import CLOSED, UnreachableError
 from engine.kafka.appender import appending_producer, produce
+from engine.kafka.clients import CLIENTS
 from engine.kafka.errors import fault_of
 from engine.kafka.settings import KafkaSettings
 from engine.partition.ports import Append, Headers
@@ -24,8 +25,11 @@ class LonePublisher:
     """A producer, and the thread that hears its reports. `publish` may be called by any thread."""
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
+        self._settings = settings
         self._topic = topic
-        self._producer = appending_producer(settings, only_errors=False)
+        self._producer = appending_producer(settings, topic, only_errors=False)
+        # Whoever publishes must not meet a producer that is being replaced: nobody would hear its reports.
+        self._lock = threading.Lock()
         self._is_closed = threading.Event()
         self._deliveries = threading.Thread(target=self._deliver, name="client-deliveries", daemon=True)
         self._deliveries.start()
@@ -38,7 +42,8 @@ class LonePublisher:
             return published
         record = Append(ANY_PARTITION, key, value, headers)
         try:
-            produce(self._producer, self._topic, record, partial(_delivered, published))
+            with self._lock:
+                produce(self._producer, self._topic, record, partial(_delivered, published))
         except KafkaException as problem:
             published.set_exception(UnreachableError(str(fault_of(problem, "publish a command"))))
         return published
@@ -48,11 +53,22 @@ class LonePublisher:
         self._producer.flush(CLOSE_S)
         self._is_closed.set()
         self._deliveries.join(CLOSE_S)
+        CLIENTS.dismiss(self._producer)
 
     def _deliver(self) -> None:
         # A thread of its own, so that an acknowledgement wakes whoever waits for it, whatever the others do.
         while not self._is_closed.is_set():
             self._producer.poll(DELIVERY_POLL_S)
+            if CLIENTS.is_lost(self._producer):
+                self._replace()
+
+    def _replace(self) -> None:
+        with self._lock:
+            # What it was to send is given up first, each with its error.
+            if len(self._producer):
+                return
+            CLIENTS.dismiss(self._producer)
+            self._producer = appending_producer(self._settings, self._topic, only_errors=False)
 
 
 def _delivered(published: "Future[None]", error: KafkaError | None, message: Message) -> None:

@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from engine.client.connection import OnPublished
 from engine.client.errors import CLOSED, UnreachableError
 from engine.kafka.appender import appending_producer, produce
+from engine.kafka.clients import CLIENTS
 from engine.kafka.errors import fault_of
 from engine.kafka.settings import KafkaSettings
 from engine.partition.ports import Append
@@ -44,8 +45,9 @@ class Publisher:
     """The one producer of a client, and the thread that uses it. `publish` may be called by any thread."""
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
+        self._settings = settings
         self._topic = topic
-        self._producer = appending_producer(settings, only_errors=True)
+        self._producer = appending_producer(settings, topic, only_errors=True)
         self._queue: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._is_closed = False
@@ -74,11 +76,15 @@ class Publisher:
         is_open = True
         while is_open:
             is_open = self._publish_group()
+        CLIENTS.dismiss(self._producer)
 
     def _publish_group(self) -> bool:
         """Publishes what there is, waiting for the first. False at the end."""
         group: list[_Command] = []
         command = self._queue.get()
+        if CLIENTS.is_lost(self._producer):
+            CLIENTS.dismiss(self._producer)
+            self._producer = appending_producer(self._settings, self._topic, only_errors=True)
         while command is not None:
             self._send(command)
             group.append(command)

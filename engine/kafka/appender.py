@@ -10,6 +10,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, Message, Producer
 
+from engine.kafka.clients import CLIENTS
 from engine.kafka.settings import KafkaSettings
 from engine.partition.ports import Append, Appended
 
@@ -24,19 +25,24 @@ CROWD_SECONDS = 0.025
 BATCH_LINGER_MS = 1.0
 
 
-def appending_producer(settings: KafkaSettings, *, only_errors: bool, linger_ms: float = 0) -> Producer:
-    """A producer that waits for nothing but the acknowledgement, or a little for company."""
-    return Producer(
-        settings.client(
-            enable_idempotence=True,
-            acks="all",
-            linger_ms=linger_ms,
-            retry_backoff_ms=10,
-            delivery_timeout_ms=30_000,
-            message_max_bytes=1_500_000,
-            queue_buffering_max_messages=200_000,
-            delivery_report_only_error=only_errors,
-        )
+def appending_producer(
+    settings: KafkaSettings, topic: str, *, only_errors: bool, linger_ms: float = 0
+) -> Producer:
+    """A producer that waits for nothing but the acknowledgement, or a little for company.
+
+    It is watched, and to be dismissed when it is of no more use.
+    """
+    return CLIENTS.producer(
+        settings,
+        topic,
+        enable_idempotence=True,
+        acks="all",
+        linger_ms=linger_ms,
+        retry_backoff_ms=10,
+        delivery_timeout_ms=30_000,
+        message_max_bytes=1_500_000,
+        queue_buffering_max_messages=200_000,
+        delivery_report_only_error=only_errors,
     )
 
 
@@ -63,8 +69,8 @@ class KafkaAppender:
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self._topic = topic
-        self._lone = appending_producer(settings, only_errors=False)
-        self._batching = appending_producer(settings, only_errors=False, linger_ms=BATCH_LINGER_MS)
+        self._lone = appending_producer(settings, topic, only_errors=False)
+        self._batching = appending_producer(settings, topic, only_errors=False, linger_ms=BATCH_LINGER_MS)
         self._producer = self._lone
         self._crowd = Crowd()
 
@@ -85,6 +91,8 @@ class KafkaAppender:
     def close(self) -> None:
         """Waits, briefly, for what is on its way."""
         self._producer.flush(FLUSH_SECONDS)
+        CLIENTS.dismiss(self._lone)
+        CLIENTS.dismiss(self._batching)
 
 
 class ResultAppender:
@@ -96,8 +104,8 @@ class ResultAppender:
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self._topic = topic
-        self._lone = appending_producer(settings, only_errors=True)
-        self._batching = appending_producer(settings, only_errors=True, linger_ms=BATCH_LINGER_MS)
+        self._lone = appending_producer(settings, topic, only_errors=True)
+        self._batching = appending_producer(settings, topic, only_errors=True, linger_ms=BATCH_LINGER_MS)
         self._crowd = Crowd()
         self._is_closed = False
         self._delivered_at = 0.0
@@ -125,6 +133,8 @@ class ResultAppender:
         self._is_closed = True
         self._lone.flush(FLUSH_SECONDS)
         self._batching.flush(FLUSH_SECONDS)
+        CLIENTS.dismiss(self._lone)
+        CLIENTS.dismiss(self._batching)
 
     def _failed(self, error: KafkaError | None, message: Message) -> None:
         if error is None or self._is_closed:

@@ -18,11 +18,12 @@ from engine.core.limits import check
 from engine.errors import LogDamagedFault
 from engine.kafka import reader
 from engine.kafka.appender import KafkaAppender, ResultAppender
+from engine.kafka.clients import CLIENTS
 from engine.kafka.commits import MESSAGE_BYTES_MAX, CommitTopics, Transactions
 from engine.kafka.errors import fault_of
 from engine.kafka.membership import Membership, owners_group
 from engine.kafka.offsets import list_offsets
-from engine.kafka.settings import KafkaSettings, open_admin
+from engine.kafka.settings import KafkaSettings
 from engine.kafka.topics import TopicAdmin
 from engine.partition.ports import (
     Append,
@@ -54,14 +55,16 @@ class KafkaLog:
         if settings.is_dev:
             admin.apply()
         self.identity: Identity = admin.identity()
-        self._admin = open_admin(settings)
+        self._admin = CLIENTS.admin(settings, self._topics.inbox)
         replies = self._topics.replies
         self._commit_topics = CommitTopics(
             self._topics.history, self._topics.deadletter, replies, admin.partitions_of(replies)
         )
         group = owners_group(settings)
         self._membership = Membership(settings, self._topics.inbox, group)
-        self._consumer = reader.reading_consumer(settings, f"{group}.inbox", committed=False)
+        inbox = self._topics.inbox
+        reading = reader.reading(f"{group}.inbox", committed=False)
+        self._consumer = CLIENTS.consumer(settings, inbox, **reading)
         # Who leads is known before the first claim: else its partition would wait a second to be told.
         self._consumer.list_topics(self._topics.inbox, settings.request_timeout_ms / 1000)
         self._results = ResultAppender(settings, self._topics.inbox)
@@ -77,7 +80,8 @@ class KafkaLog:
         self._remote_progress: dict[int, int] = {}
         self._progress_at = 0.0
         self._asked_at = 0.0
-        self._asking = reader.reading_consumer(settings, group, committed=False)
+        reading = reader.reading(group, committed=False)
+        self._asking = CLIENTS.consumer(settings, inbox, is_unpolled=True, **reading)
         self._threads = [
             threading.Thread(target=self._committer, name=f"committer-{n}", daemon=True)
             for n in range(settings.committers)
@@ -316,5 +320,7 @@ class KafkaLog:
         self._membership.leave()
         self._results.close()
         self._tracked.close()
+        for client in (self._consumer, self._asking, self._admin):
+            CLIENTS.dismiss(client)
         self._consumer.close()
         self._asking.close()

@@ -12,6 +12,7 @@ from collections import deque
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from engine.errors import ConfigurationError, FencedFault
+from engine.kafka.clients import CLIENTS
 from engine.kafka.errors import fault_of, is_final
 from engine.kafka.progress import GroupOffsets
 from engine.kafka.settings import KafkaSettings, open_admin
@@ -50,6 +51,7 @@ def close_aside(consumer: Consumer) -> None:
 
 
 def _close(consumer: Consumer) -> None:
+    CLIENTS.dismiss(consumer)
     try:
         consumer.close()
     except KafkaException as problem:
@@ -102,22 +104,22 @@ class Membership:
 
     def _join(self) -> Consumer:
         settings = self._settings
-        consumer = Consumer(
-            settings.client(
-                group_id=self._group,
-                group_instance_id=settings.member,
-                group_protocol="classic",
-                partition_assignment_strategy="cooperative-sticky",
-                session_timeout_ms=settings.session_timeout_ms,
-                heartbeat_interval_ms=settings.heartbeat_interval_ms,
-                max_poll_interval_ms=settings.max_poll_interval_ms,
-                enable_auto_commit=False,
-                enable_auto_offset_store=False,
-                auto_offset_reset="latest",
-                fetch_queue_backoff_ms=1_000,
-                queued_min_messages=1,
-                on_commit=self._offsets.told,
-            )
+        consumer = CLIENTS.consumer(
+            settings,
+            self._topic,
+            group_id=self._group,
+            group_instance_id=settings.member,
+            group_protocol="classic",
+            partition_assignment_strategy="cooperative-sticky",
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=settings.heartbeat_interval_ms,
+            max_poll_interval_ms=settings.max_poll_interval_ms,
+            enable_auto_commit=False,
+            enable_auto_offset_store=False,
+            auto_offset_reset="latest",
+            fetch_queue_backoff_ms=1_000,
+            queued_min_messages=1,
+            on_commit=self._offsets.told,
         )
         consumer.subscribe(
             [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
@@ -162,6 +164,7 @@ class Membership:
 
     def leave(self) -> None:
         """Leaves the group, so that another member takes over at once."""
+        CLIENTS.dismiss(self._consumer)
         try:
             # librdkafka sends a static member's leave on unsubscribe, but not on close.
             self._consumer.unsubscribe()

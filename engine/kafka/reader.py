@@ -1,7 +1,7 @@
 """Bounded reads: from an offset to an offset, whatever markers, aborted records and gaps lie between."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -15,30 +15,18 @@ BATCH_RECORDS = 5_000
 STALL_SECONDS = 30.0
 
 
-def reading_consumer(
-    settings: KafkaSettings,
-    group: str,
-    *,
-    committed: bool,
-    on_error: Callable[[KafkaError], None] | None = None,
-) -> Consumer:
-    """A consumer without a group's doings, tuned so that neither end waits for the other.
-
-    `on_error` hears, in the thread that polls, of what concerns no partition, as that no broker answers.
-    """
-    return Consumer(
-        settings.client(
-            group_id=group,
-            enable_auto_commit=False,
-            enable_auto_offset_store=False,
-            auto_offset_reset="error",
-            isolation_level="read_committed" if committed else "read_uncommitted",
-            # Defaults of a second here and half a second there are the two latency traps of this client.
-            fetch_queue_backoff_ms=5,
-            fetch_wait_max_ms=50,
-            error_cb=on_error,
-        )
-    )
+def reading(group: str, *, committed: bool) -> dict[str, Any]:
+    """The settings of a consumer without a group's doings, tuned so that neither end waits for the other."""
+    return {
+        "group_id": group,
+        "enable_auto_commit": False,
+        "enable_auto_offset_store": False,
+        "auto_offset_reset": "error",
+        "isolation_level": "read_committed" if committed else "read_uncommitted",
+        # Defaults of a second here and half a second there are the two latency traps of this client.
+        "fetch_queue_backoff_ms": 5,
+        "fetch_wait_max_ms": 50,
+    }
 
 
 def read_range(
@@ -52,7 +40,7 @@ def read_range(
     if start >= end:
         return
     # A consumer of its own for every read: a used one would first sit out its long poll at the old place.
-    consumer = reading_consumer(settings, f"{topic}.read", committed=True)
+    consumer = Consumer(settings.client(**reading(f"{topic}.read", committed=True)))
     try:
         consumer.assign([TopicPartition(topic, partition, start)])
         yield from _until(consumer, TopicPartition(topic, partition), end)

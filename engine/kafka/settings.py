@@ -20,7 +20,7 @@ _SIZES = "what the engine has accepted must always fit"
 _PACE = "the engine sets it for its pace"
 
 # What the client library adds to librdkafka's own: named as it names them.
-_CALLBACKS = frozenset({"error_cb", "on_commit"})
+_CALLBACKS = frozenset({"error_cb", "on_commit", "stats_cb"})
 
 
 def _by_option(name: str) -> str:
@@ -160,10 +160,10 @@ def check_properties(properties: dict[str, str], path: str) -> dict[str, str]:
     return properties
 
 
-def open_admin(settings: KafkaSettings) -> AdminClient:
+def open_admin(settings: KafkaSettings, **config: Any) -> AdminClient:
     """The first client to be opened. Raises ConfigurationError for a property that librdkafka refuses."""
     try:
-        return AdminClient(settings.client())
+        return AdminClient(settings.client(**config))
     except (KafkaException, TypeError, ValueError) as problem:
         refusal = refusal_of(problem, settings.config)
         if refusal is None:

@@ -11,11 +11,12 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from engine.codec.topics import topics_of
 from engine.errors import LogDamagedFault, LogUnavailableFault
+from engine.kafka.clients import CLIENTS
 from engine.kafka.errors import fault_of, is_final
 from engine.kafka.membership import Comeback, close_aside, ingress_group, joining
 from engine.kafka.progress import GroupOffsets
 from engine.kafka.reader import BATCH_RECORDS, message_is_good, record_of
-from engine.kafka.settings import KafkaSettings, open_admin
+from engine.kafka.settings import KafkaSettings
 from engine.kafka.topics import topic_ids
 from engine.partition.ports import Record
 
@@ -40,7 +41,7 @@ class KafkaCommandSource:
         # Where reading went on is not there any more.
         self._gone: set[int] = set()
         self._ask_at = 0.0
-        self._admin = open_admin(settings)
+        self._admin = CLIENTS.admin(settings, self._topic)
         self._offsets = GroupOffsets(self._topic)
         self._trimmable: dict[int, int] = {}
         self._trimmed_at = 0.0
@@ -50,23 +51,23 @@ class KafkaCommandSource:
 
     def _join(self) -> Consumer:
         settings = self._settings
-        consumer = Consumer(
-            settings.client(
-                group_id=ingress_group(settings),
-                group_instance_id=settings.member,
-                group_protocol="classic",
-                partition_assignment_strategy="cooperative-sticky",
-                session_timeout_ms=settings.session_timeout_ms,
-                heartbeat_interval_ms=settings.heartbeat_interval_ms,
-                max_poll_interval_ms=settings.max_poll_interval_ms,
-                isolation_level="read_committed",
-                enable_auto_commit=False,
-                enable_auto_offset_store=False,
-                auto_offset_reset="error",
-                fetch_queue_backoff_ms=5,
-                fetch_wait_max_ms=50,
-                on_commit=self._offsets.told,
-            )
+        consumer = CLIENTS.consumer(
+            settings,
+            self._topic,
+            group_id=ingress_group(settings),
+            group_instance_id=settings.member,
+            group_protocol="classic",
+            partition_assignment_strategy="cooperative-sticky",
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=settings.heartbeat_interval_ms,
+            max_poll_interval_ms=settings.max_poll_interval_ms,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            enable_auto_offset_store=False,
+            auto_offset_reset="error",
+            fetch_queue_backoff_ms=5,
+            fetch_wait_max_ms=50,
+            on_commit=self._offsets.told,
         )
         consumer.subscribe(
             [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
@@ -153,6 +154,8 @@ class KafkaCommandSource:
 
     def close(self) -> None:
         """Leaves the group at once, as membership does."""
+        CLIENTS.dismiss(self._admin)
+        CLIENTS.dismiss(self._consumer)
         try:
             self._consumer.unsubscribe()
             for _ in range(50):

@@ -11,14 +11,16 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from types import FrameType
-from typing import Protocol, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 import msgspec
 from confluent_kafka import KafkaException
 
 from engine.errors import ConfigurationError, EngineError, LogUnavailableFault
+from engine.kafka.clients import CLIENTS
 from engine.kafka.errors import fault_of
 from engine.kafka.lags import KafkaLags
 from engine.kafka.log import KafkaLog
@@ -36,6 +38,8 @@ from engine.store.rocks import open_store
 log = logging.getLogger(__name__)
 
 FAULT_EXIT = 1
+# For supervisors alone: who has none begins anew in its own place.
+ANEW_EXIT = 75
 STOP_SECONDS_MAX = 4.0
 RETRY_SECONDS = 1.0
 LOOK_SECONDS = 0.05
@@ -47,6 +51,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     kafka_properties: dict[str, str]
     app: str
+    # Whether somebody starts it again when it ends.
+    is_supervised: bool = False
 
 
 T = TypeVar("T")
@@ -147,6 +153,7 @@ def run_process(assignment: Assignment, slot: Slot, beside: Beside = _alone) -> 
         if ports is None:
             return 0
         worker = Worker(registry, ports, assignment.settings.worker())
+        CLIENTS.begin(partial(_begin_anew, assignment.is_supervised))
         stop.watch(worker)
         if endpoint is not None:
             endpoint.show(worker, assignment.settings.app, assignment.settings.namespace)
@@ -179,6 +186,22 @@ def end_process(exit_code: int) -> None:
     logging.shutdown()
     sys.stdout.flush()
     os._exit(exit_code)
+
+
+def _begin_anew(is_supervised: bool) -> NoReturn:  # noqa: FBT001 -- a callback's
+    """Ends the process as a crash does, where a client of it has lost its Kafka; and has it begun again.
+
+    All that it did and had not committed is derived again, which is sure to work; to replace one client under
+    the work of all partitions is not.
+    """
+    log.critical("the process begins anew")
+    logging.shutdown()
+    sys.stdout.flush()
+    if not is_supervised:
+        # In its own place: whoever watches over it sees nothing of that.
+        with suppress(OSError):
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 -- itself
+    os._exit(ANEW_EXIT)
 
 
 def open_ports(settings: KafkaSettings, slot: Slot) -> WorkerPorts:
