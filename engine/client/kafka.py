@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from functools import cached_property
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
 
 from engine.client.connection import OnPublished, Ownership, TopicIds
@@ -15,7 +15,7 @@ from engine.client.publisher import Publisher
 from engine.client.replaying import KafkaReplayer
 from engine.codec.topics import replies_partition, topics_of
 from engine.errors import ConfigurationError
-from engine.kafka.clients import CLIENTS
+from engine.kafka.clients import CLIENTS, WatchedAdmin, WatchedConsumer
 from engine.kafka.errors import fault_of
 from engine.kafka.membership import close_aside, partition_owners
 from engine.kafka.offsets import list_offsets
@@ -57,12 +57,13 @@ class KafkaConnection:
 
     @property
     def _admin(self) -> AdminClient:
-        if CLIENTS.is_lost(self._asking):
-            CLIENTS.dismiss(self._asking)
+        # Where nobody polls it, it can't tell of itself.
+        self._asking.poll(0)
+        if self._asking.vitals.is_lost:
             self._asking = self._open_admin()
         return self._asking
 
-    def _open_admin(self) -> AdminClient:
+    def _open_admin(self) -> WatchedAdmin:
         return CLIENTS.admin(self._settings, self._topics.commands)
 
     @cached_property
@@ -161,7 +162,6 @@ class KafkaConnection:
         self._publisher.close()
         if "_lone" in vars(self):
             self._lone.close()
-        CLIENTS.dismiss(self._asking)
 
     def _count_partitions(self, names: set[str]) -> dict[str, int]:
         timeout = self._settings.request_timeout_ms / 1000
@@ -210,7 +210,7 @@ class KafkaTail:
         self.is_down = False
         self._consumer = self._open()
 
-    def _open(self) -> Consumer:
+    def _open(self) -> WatchedConsumer:
         settings = reading(f"{self._topic}.tail", committed=True)
         return CLIENTS.consumer(self._settings, self._topic, error_cb=self._on_error, **settings)
 
@@ -225,7 +225,7 @@ class KafkaTail:
 
     def poll(self, timeout_ms: int) -> list[Record]:
         """See the port."""
-        if CLIENTS.is_lost(self._consumer):
+        if self._consumer.vitals.is_lost:
             self._replace()
         first = self._consumer.poll(timeout_ms / 1000)
         if first is None:
@@ -241,7 +241,6 @@ class KafkaTail:
 
     def close(self) -> None:
         """See the port."""
-        CLIENTS.dismiss(self._consumer)
         self._consumer.close()
 
     def _replace(self) -> None:

@@ -11,7 +11,6 @@ from confluent_kafka import KafkaError, KafkaException, Message
 
 from engine.client.errors import CLOSED, UnreachableError
 from engine.kafka.appender import appending_producer, produce
-from engine.kafka.clients import CLIENTS
 from engine.kafka.errors import fault_of
 from engine.kafka.settings import KafkaSettings
 from engine.partition.ports import Append, Headers
@@ -53,13 +52,12 @@ class LonePublisher:
         self._producer.flush(CLOSE_S)
         self._is_closed.set()
         self._deliveries.join(CLOSE_S)
-        CLIENTS.dismiss(self._producer)
 
     def _deliver(self) -> None:
         # A thread of its own, so that an acknowledgement wakes whoever waits for it, whatever the others do.
         while not self._is_closed.is_set():
             self._producer.poll(DELIVERY_POLL_S)
-            if CLIENTS.is_lost(self._producer):
+            if self._producer.vitals.is_lost:
                 self._replace()
 
     def _replace(self) -> None:
@@ -67,7 +65,6 @@ class LonePublisher:
             # What it was to send is given up first, each with its error.
             if len(self._producer):
                 return
-            CLIENTS.dismiss(self._producer)
             self._producer = appending_producer(self._settings, self._topic, only_errors=False)
 
 

@@ -13,7 +13,6 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from engine.client.connection import OnPublished
 from engine.client.errors import CLOSED, UnreachableError
 from engine.kafka.appender import appending_producer, produce
-from engine.kafka.clients import CLIENTS
 from engine.kafka.errors import fault_of
 from engine.kafka.settings import KafkaSettings
 from engine.partition.ports import Append
@@ -76,14 +75,12 @@ class Publisher:
         is_open = True
         while is_open:
             is_open = self._publish_group()
-        CLIENTS.dismiss(self._producer)
 
     def _publish_group(self) -> bool:
         """Publishes what there is, waiting for the first. False at the end."""
         group: list[_Command] = []
         command = self._queue.get()
-        if CLIENTS.is_lost(self._producer):
-            CLIENTS.dismiss(self._producer)
+        if self._producer.vitals.is_lost:
             self._producer = appending_producer(self._settings, self._topic, only_errors=True)
         while command is not None:
             self._send(command)

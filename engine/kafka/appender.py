@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from engine.kafka.clients import CLIENTS
+from engine.kafka.clients import CLIENTS, WatchedProducer
 from engine.kafka.settings import KafkaSettings
 from engine.partition.ports import Append, Appended
 
@@ -27,11 +27,8 @@ BATCH_LINGER_MS = 1.0
 
 def appending_producer(
     settings: KafkaSettings, topic: str, *, only_errors: bool, linger_ms: float = 0
-) -> Producer:
-    """A producer that waits for nothing but the acknowledgement, or a little for company.
-
-    It is watched, and to be dismissed when it is of no more use.
-    """
+) -> WatchedProducer:
+    """A producer that waits for nothing but the acknowledgement, or a little for company."""
     return CLIENTS.producer(
         settings,
         topic,
@@ -91,8 +88,6 @@ class KafkaAppender:
     def close(self) -> None:
         """Waits, briefly, for what is on its way."""
         self._producer.flush(FLUSH_SECONDS)
-        CLIENTS.dismiss(self._lone)
-        CLIENTS.dismiss(self._batching)
 
 
 class ResultAppender:
@@ -133,8 +128,6 @@ class ResultAppender:
         self._is_closed = True
         self._lone.flush(FLUSH_SECONDS)
         self._batching.flush(FLUSH_SECONDS)
-        CLIENTS.dismiss(self._lone)
-        CLIENTS.dismiss(self._batching)
 
     def _failed(self, error: KafkaError | None, message: Message) -> None:
         if error is None or self._is_closed:

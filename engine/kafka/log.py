@@ -81,7 +81,7 @@ class KafkaLog:
         self._progress_at = 0.0
         self._asked_at = 0.0
         reading = reader.reading(group, committed=False)
-        self._asking = CLIENTS.consumer(settings, inbox, is_unpolled=True, **reading)
+        self._asking = CLIENTS.consumer(settings, inbox, **reading)
         self._threads = [
             threading.Thread(target=self._committer, name=f"committer-{n}", daemon=True)
             for n in range(settings.committers)
@@ -143,6 +143,8 @@ class KafkaLog:
 
     def _offset(self, topic: str, partition: int, spec: OffsetSpec, isolation: IsolationLevel) -> int:
         timeout_ms = self._settings.request_timeout_ms
+        # Where nobody polls it, it can't tell of itself.
+        self._admin.poll(0)
         try:
             return list_offsets(self._admin, topic, {partition: spec}, isolation, timeout_ms)[partition]
         except KafkaException as problem:
@@ -297,6 +299,7 @@ class KafkaLog:
             log.debug("group offsets not read: %s", problem)
             # Whoever asks may be the owners' thread, which feeds the inbox while it is busy.
             self._asked_at = time.monotonic() + UNANSWERED_INTERVAL_S
+            self._asking.poll(0)
             return self._remote_progress
         return {place.partition: place.offset for place in found if place.offset >= 0}
 
@@ -320,7 +323,5 @@ class KafkaLog:
         self._membership.leave()
         self._results.close()
         self._tracked.close()
-        for client in (self._consumer, self._asking, self._admin):
-            CLIENTS.dismiss(client)
         self._consumer.close()
         self._asking.close()

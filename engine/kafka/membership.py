@@ -51,7 +51,6 @@ def close_aside(consumer: Consumer) -> None:
 
 
 def _close(consumer: Consumer) -> None:
-    CLIENTS.dismiss(consumer)
     try:
         consumer.close()
     except KafkaException as problem:
@@ -164,7 +163,6 @@ class Membership:
 
     def leave(self) -> None:
         """Leaves the group, so that another member takes over at once."""
-        CLIENTS.dismiss(self._consumer)
         try:
             # librdkafka sends a static member's leave on unsubscribe, but not on close.
             self._consumer.unsubscribe()

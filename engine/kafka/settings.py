@@ -3,6 +3,8 @@
 Whatever librdkafka can be told passes through; what correctness rests on does not.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,7 @@ RESERVED: dict[str, str] = {
         _DELIVERY,
     ),
     **dict.fromkeys(("message.max.bytes", "message.copy.max.bytes"), _SIZES),
+    "statistics.interval.ms": "clients are watched by it",
     **dict.fromkeys(
         (
             "fetch.queue.backoff.ms",
@@ -160,10 +163,17 @@ def check_properties(properties: dict[str, str], path: str) -> dict[str, str]:
     return properties
 
 
-def open_admin(settings: KafkaSettings, **config: Any) -> AdminClient:
-    """The first client to be opened. Raises ConfigurationError for a property that librdkafka refuses."""
+def open_admin(settings: KafkaSettings) -> AdminClient:
+    """An admin client. Raises ConfigurationError for a property that librdkafka refuses."""
+    with refusals(settings):
+        return AdminClient(settings.client())
+
+
+@contextmanager
+def refusals(settings: KafkaSettings) -> Iterator[None]:
+    """Around the opening of a client: what librdkafka refuses to be told is raised as ConfigurationError."""
     try:
-        return AdminClient(settings.client(**config))
+        yield
     except (KafkaException, TypeError, ValueError) as problem:
         refusal = refusal_of(problem, settings.config)
         if refusal is None:

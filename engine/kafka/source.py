@@ -144,6 +144,8 @@ class KafkaCommandSource:
         self._trimmed_at = time.monotonic()
         places = [TopicPartition(self._topic, p, o) for p, o in self._trimmable.items() if p in self._ours]
         self._trimmable = self._offsets.unrefused()
+        # Where nobody polls it, it can't tell of itself.
+        self._admin.poll(0)
         if places:
             self._admin.delete_records(places)
 
@@ -154,8 +156,6 @@ class KafkaCommandSource:
 
     def close(self) -> None:
         """Leaves the group at once, as membership does."""
-        CLIENTS.dismiss(self._admin)
-        CLIENTS.dismiss(self._consumer)
         try:
             self._consumer.unsubscribe()
             for _ in range(50):

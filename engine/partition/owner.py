@@ -223,7 +223,7 @@ class Owner:
         if self._backlog and self._room() and self._in_flight is None:
             return 0
         if self._in_flight is not None:
-            wake = self._context.pace.look_ms(now_ms)
+            wake = 1
         elif self._batch.started_at_ms is not None:
             due_ms = (
                 0 if self._batch.is_urgent else self._batch.started_at_ms + self._settings.commit_interval_ms

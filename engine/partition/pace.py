@@ -9,7 +9,6 @@ GATHER_MS_PER_CALL = 0.05
 BUSY_CALLS = 20
 SPACING_MS_MAX = 6
 SPACING_MS_PER_CALL = 0.1
-LOOK_MS_MAX = 20
 
 
 class Pace:
@@ -35,13 +34,6 @@ class Pace:
         """How long from now the next commit of this process should wait for more to commit."""
         spacing_ms = min(SPACING_MS_MAX, int(self.under_way * SPACING_MS_PER_CALL))
         return max(0, self._committed_at_ms + spacing_ms - now_ms)
-
-    def look_ms(self, now_ms: int) -> int:
-        """How long from now the next look for a commit's end may wait: the longer, the longer it takes.
-
-        One takes some milliseconds. In an outage it takes seconds, and looking each millisecond takes a core.
-        """
-        return min(LOOK_MS_MAX, 1 + (now_ms - self._committed_at_ms) // 10)
 
     def commits(self, now_ms: int) -> None:
         """A commit begins now."""

@@ -3,10 +3,9 @@
 import threading
 from pathlib import Path
 
-from confluent_kafka import Consumer
-
 import engine as wf
 from engine.kafka.clients import CLIENTS, Vitals
+from engine.kafka.settings import KafkaSettings
 
 app = wf.WorkflowRuntime()
 
@@ -21,10 +20,14 @@ def lose_a_client(ctx: wf.WorkflowActivityContext, marker: str) -> str:
     if Path(marker).exists():
         return "in another life"
     Path(marker).touch()
-    watched = next(each for each in CLIENTS._watched.values() if isinstance(each.client, Consumer))
-    # As where librdkafka knows no broker, which it would never say otherwise again.
-    watched.vitals = Vitals()
-    watched.vitals.told('{"type": "consumer", "brokers": {}}')
+    # As one that knows no broker, which it would never say otherwise again.
+    vitals = Vitals("consumer", *_whereabouts())
+    vitals.told('{"brokers": {}}')
+    CLIENTS._watch(vitals)
     # What it returned could be appended, by the other clients.
     threading.Event().wait()
     return "never"
+
+
+def _whereabouts() -> tuple[KafkaSettings, str]:
+    return next((each.settings, each.topic) for each in CLIENTS._vitals)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from engine.client import WorkflowClient
-from engine.kafka.clients import CLIENTS, LOOKS, TOLD_EVERY_MS, Clients
+from engine.kafka.clients import CLIENTS, LOOKS, TOLD_EVERY_MS, Clients, Vitals
 from engine.kafka.settings import KafkaSettings
 from ops.kafka.broker import BrokerOptions, KafkaBroker
 from ops.kafka.cluster import KafkaCluster
@@ -24,7 +25,6 @@ from tests.integration.harness import AppUnderTest
 from tests.integration.nameless import NamelessProxy, lose
 
 TOPIC = "any"
-CLIENTS_OF_ONE = ["AdminClient", "Consumer", "Producer"]
 
 
 class Stand:
@@ -65,8 +65,8 @@ def test_a_client_that_knows_no_broker_any_more_is_found(stand: Stand, kind: str
     lose(lost, TOPIC)
     stand.proxy.is_fickle = False
     _look_until(clients, [lost, other], 1)
-    assert clients.is_lost(lost)
-    assert not clients.is_lost(other)
+    assert lost.vitals.is_lost
+    assert not other.vitals.is_lost
     assert clients.look() == 0, "it was told before"
 
 
@@ -140,17 +140,18 @@ def test_a_connection_replaces_its_lost_clients(subject: AppUnderTest, bootstrap
             return client.wait_for_workflow_completion(started, timeout_in_seconds=seconds).output
 
         assert run(1) == 4
-        watched = _watched()
-        assert sorted(watched.values()) == CLIENTS_OF_ONE
-        for each in watched:
-            CLIENTS._watched[each].is_lost = True
+        before = _vitals(client)
+        assert sorted(each.kind for each in before) == ["admin client", "consumer", "producer"]
+        for each in before:
+            each.is_lost = True
         assert run(2) == 5
         assert client.get_workflow_state("none") is None
-        replaced = _watched()
-        assert sorted(replaced.values()) == CLIENTS_OF_ONE
-        assert not watched.keys() & replaced.keys()
-    assert not _watched()
+        after = [each for each in _vitals(client) if not each.is_lost]
+        assert sorted(each.kind for each in after) == ["admin client", "consumer", "producer"]
 
 
-def _watched() -> dict[int, str]:
-    return {key: type(each.client).__name__ for key, each in CLIENTS._watched.items()}
+def _vitals(client: WorkflowClient) -> list[Vitals]:
+    """Of the clients that it has now."""
+    gc.collect()
+    connection = client._connection
+    return [each for each in CLIENTS._vitals if each.settings is connection._settings]

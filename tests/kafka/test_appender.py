@@ -40,7 +40,7 @@ class _Producers:
     def __init__(self) -> None:
         self.made: list[_Producer] = []
 
-    def open(self, _: KafkaSettings, *, only_errors: bool, linger_ms: float = 0) -> _Producer:
+    def open(self, _: KafkaSettings, topic: str, *, only_errors: bool, linger_ms: float = 0) -> _Producer:
         self.made.append(_Producer(linger_ms))
         return self.made[-1]
 

@@ -9,6 +9,8 @@ import pytest
 
 from engine.client import WorkflowClient
 from engine.errors import ConfigurationError
+from engine.kafka.clients import Vitals, _telling
+from engine.kafka.reader import reading
 from engine.kafka.settings import RESERVED, KafkaSettings, load_properties, open_admin
 from engine.settings import declared
 from tests.integration.harness import SAMPLE, run_command
@@ -16,6 +18,8 @@ from tests.integration.harness import SAMPLE, run_command
 ROOT = Path(__file__).parents[2]
 CONFIGURATION_EXIT = 78
 NOBODY = "127.0.0.1:1"
+UNUSED = KafkaSettings(bootstrap_servers=NOBODY, app="a")
+OPENING = ("settings.client", "CLIENTS.consumer", "CLIENTS.producer")
 OPTIONS = {"session.timeout.ms", "heartbeat.interval.ms", "max.poll.interval.ms", "transaction.timeout.ms"}
 
 
@@ -24,9 +28,10 @@ def settings_of_ours() -> set[str]:
     names: set[str] = set()
     for path in sorted((ROOT / "engine").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("settings.client"):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(OPENING):
                 names |= {keyword.arg or "" for keyword in node.keywords}
-    return {name.replace("_", ".") for name in names - {"error_cb", "on_commit"}}
+    names |= reading("a group", committed=True).keys() | _telling(Vitals("consumer", UNUSED, "inbox")).keys()
+    return {name.replace("_", ".") for name in names - {"", "error_cb", "on_commit", "stats_cb"}}
 
 
 def test_nothing_that_the_engine_sets_is_overruled_in_silence() -> None:

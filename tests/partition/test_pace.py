@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.partition.pace import BUSY_CALLS, GATHER_MS_MAX, LOOK_MS_MAX, SPACING_MS_MAX, Pace
+from engine.partition.pace import BUSY_CALLS, GATHER_MS_MAX, SPACING_MS_MAX, Pace
 
 
 def test_while_little_is_under_way_nothing_waits():
@@ -39,10 +39,3 @@ def test_busy_begins_with_a_number_of_calls():
     assert not pace.is_busy
     pace.under_way = BUSY_CALLS
     assert pace.is_busy
-
-
-def test_a_commit_that_takes_long_is_looked_for_less_often():
-    pace = Pace()
-    pace.commits(1_000)
-    assert pace.look_ms(1_000) == pace.look_ms(1_009) == 1, "one takes some milliseconds"
-    assert [pace.look_ms(now_ms) for now_ms in (1_050, 1_100, 60_000)] == [6, 11, LOOK_MS_MAX]
