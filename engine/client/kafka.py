@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from functools import cached_property
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
 
 from engine.client.connection import OnPublished, Ownership, TopicIds
 from engine.client.errors import UnreachableError, faults_made_public
@@ -15,12 +15,12 @@ from engine.client.publisher import Publisher
 from engine.client.replaying import KafkaReplayer
 from engine.codec.topics import replies_partition, topics_of
 from engine.errors import ConfigurationError
-from engine.kafka.clients import CLIENTS, WatchedAdmin, WatchedConsumer
+from engine.kafka.clients import CLIENTS, WatchedConsumer
 from engine.kafka.errors import fault_of
 from engine.kafka.membership import close_aside, partition_owners
 from engine.kafka.offsets import list_offsets
 from engine.kafka.reader import BATCH_RECORDS, message_is_good, read_range, reading, record_of
-from engine.kafka.settings import KafkaSettings, check_properties
+from engine.kafka.settings import KafkaSettings, check_properties, open_admin
 from engine.kafka.topics import topic_ids, unreachable
 from engine.partition.ports import Headers, Record
 
@@ -36,7 +36,7 @@ class KafkaConnection:
         check_properties(settings.extra, settings.config)
         self._settings = settings
         self._topics = topics_of(settings.namespace, settings.app)
-        self._asking = self._open_admin()
+        self._admin = open_admin(settings)
         names = {self._topics.commands, self._topics.history, self._topics.deadletter}
         self._partitions = self._count_partitions(names)
         self._publisher = Publisher(settings, self._topics.commands)
@@ -55,17 +55,6 @@ class KafkaConnection:
         """See the port."""
         return self._lone.publish(key, value, headers)
 
-    @property
-    def _admin(self) -> AdminClient:
-        # Where nobody polls it, it can't tell of itself.
-        self._asking.poll(0)
-        if self._asking.vitals.is_lost:
-            self._asking = self._open_admin()
-        return self._asking
-
-    def _open_admin(self) -> WatchedAdmin:
-        return CLIENTS.admin(self._settings, self._topics.commands)
-
     @cached_property
     def _lone(self) -> LonePublisher:
         # Of all clients only a gateway has need of it.
@@ -77,6 +66,8 @@ class KafkaConnection:
         try:
             found = topic_ids(self._admin, [commands, history], self._settings.request_timeout_ms)
         except KafkaException as problem:
+            # It may be lost, as watched clients may be; nobody polls this one.
+            self._admin = open_admin(self._settings)
             raise UnreachableError(str(fault_of(problem, "read the topics' ids"))) from problem
         return TopicIds(commands=found[commands], history=found[history])
 
@@ -191,6 +182,7 @@ class KafkaConnection:
         try:
             return list_offsets(self._admin, topic, asked, isolation, self._settings.request_timeout_ms)
         except KafkaException as problem:
+            self._admin = open_admin(self._settings)
             raise UnreachableError(str(fault_of(problem, f"list offsets of {topic}"))) from problem
 
     def _read(self, topic: str, partition: int, start: int) -> Iterator[list[Record]]:

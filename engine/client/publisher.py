@@ -21,6 +21,7 @@ ANY_PARTITION = -1
 GROUP_MAX = 5_000
 FLUSH_S = 1.0
 CLOSE_S = 5.0
+HEAR_S = 5.0
 
 
 class _Command:
@@ -79,7 +80,7 @@ class Publisher:
     def _publish_group(self) -> bool:
         """Publishes what there is, waiting for the first. False at the end."""
         group: list[_Command] = []
-        command = self._queue.get()
+        command = self._next()
         if self._producer.vitals.is_lost:
             self._producer = appending_producer(self._settings, self._topic, only_errors=True)
         while command is not None:
@@ -94,6 +95,15 @@ class Publisher:
         for each in group:
             each.answer(None)
         return command is not None
+
+    def _next(self) -> _Command | None:
+        """Waits for a command. None at the end."""
+        while True:
+            try:
+                return self._queue.get(timeout=HEAR_S)
+            except queue.Empty:
+                # What the producer tells of itself would pile up.
+                self._producer.poll(0)
 
     def _send(self, command: _Command) -> None:
         record = Append(ANY_PARTITION, command.key, command.value)

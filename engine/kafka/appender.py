@@ -23,6 +23,7 @@ CLOSE_SECONDS = 0.0003
 CROWD_RECORDS = 32
 CROWD_SECONDS = 0.025
 BATCH_LINGER_MS = 1.0
+HEAR_SECONDS = 1.0
 
 
 def appending_producer(
@@ -70,6 +71,7 @@ class KafkaAppender:
         self._batching = appending_producer(settings, topic, only_errors=False, linger_ms=BATCH_LINGER_MS)
         self._producer = self._lone
         self._crowd = Crowd()
+        self._heard_at = 0.0
 
     def append(self, record: Append, on_done: Callable[[Appended], None]) -> None:
         """Sends; the outcome comes by `deliver`."""
@@ -84,6 +86,12 @@ class KafkaAppender:
         # A poll gives up the interpreter's lock, and where threads are busy it takes long to have it back.
         if len(self._producer):
             self._producer.poll(0)
+        now = time.monotonic()
+        if now - self._heard_at >= HEAR_SECONDS:
+            # What they tell of themselves would pile up.
+            self._heard_at = now
+            self._lone.poll(0)
+            self._batching.poll(0)
 
     def close(self) -> None:
         """Waits, briefly, for what is on its way."""

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from confluent_kafka import IsolationLevel, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # exported, not declared
 
 from engine.codec.topics import topics_of
@@ -81,7 +81,8 @@ class KafkaLog:
         self._progress_at = 0.0
         self._asked_at = 0.0
         reading = reader.reading(group, committed=False)
-        self._asking = CLIENTS.consumer(settings, inbox, **reading)
+        # Not watched, for nobody polls it: without its answers others' inboxes are filled more slowly.
+        self._asking = Consumer(settings.client(**reading))
         self._threads = [
             threading.Thread(target=self._committer, name=f"committer-{n}", daemon=True)
             for n in range(settings.committers)
@@ -102,6 +103,8 @@ class KafkaLog:
         if now - self._progress_at >= PROGRESS_INTERVAL_S:
             self._progress_at = now
             self._membership.report(self._local_progress)
+            # What it tells of itself would pile up.
+            self._admin.poll(0)
         return self._membership.assignment()
 
     def claim(self, partition: int) -> Claim:
@@ -143,8 +146,6 @@ class KafkaLog:
 
     def _offset(self, topic: str, partition: int, spec: OffsetSpec, isolation: IsolationLevel) -> int:
         timeout_ms = self._settings.request_timeout_ms
-        # Where nobody polls it, it can't tell of itself.
-        self._admin.poll(0)
         try:
             return list_offsets(self._admin, topic, {partition: spec}, isolation, timeout_ms)[partition]
         except KafkaException as problem:
@@ -299,7 +300,6 @@ class KafkaLog:
             log.debug("group offsets not read: %s", problem)
             # Whoever asks may be the owners' thread, which feeds the inbox while it is busy.
             self._asked_at = time.monotonic() + UNANSWERED_INTERVAL_S
-            self._asking.poll(0)
             return self._remote_progress
         return {place.partition: place.offset for place in found if place.offset >= 0}
 

@@ -23,6 +23,7 @@ from engine.partition.ports import Record
 log = logging.getLogger(__name__)
 
 TRIM_SECONDS = 5.0
+HEAR_SECONDS = 1.0
 SEEK_SECONDS = 0.02
 ASK_SECONDS = 0.5
 
@@ -44,7 +45,7 @@ class KafkaCommandSource:
         self._admin = CLIENTS.admin(settings, self._topic)
         self._offsets = GroupOffsets(self._topic)
         self._trimmable: dict[int, int] = {}
-        self._trimmed_at = 0.0
+        self._trimmed_at = self._heard_at = 0.0
         self._comeback = Comeback()
         self._joining = joining(settings, ingress_group(settings))
         self._consumer = self._join()
@@ -91,6 +92,7 @@ class KafkaCommandSource:
     def poll(self, timeout_ms: int) -> list[Record]:
         """See the port."""
         self._begin()
+        self._hear()
         self._offsets.repeat(self._consumer, self.topic_id)
         first = self._consumer.poll(timeout_ms / 1000)
         if first is None:
@@ -114,6 +116,13 @@ class KafkaCommandSource:
         if self._gone:
             self.restart()
         return [record for record in records if record.partition in self._ours]
+
+    def _hear(self) -> None:
+        """Of what the admin client tells of itself, which would pile up."""
+        now = time.monotonic()
+        if now - self._heard_at >= HEAR_SECONDS:
+            self._heard_at = now
+            self._admin.poll(0)
 
     def _join_again(self, error: KafkaError) -> None:
         self._comeback.judge(error)
@@ -144,8 +153,6 @@ class KafkaCommandSource:
         self._trimmed_at = time.monotonic()
         places = [TopicPartition(self._topic, p, o) for p, o in self._trimmable.items() if p in self._ours]
         self._trimmable = self._offsets.unrefused()
-        # Where nobody polls it, it can't tell of itself.
-        self._admin.poll(0)
         if places:
             self._admin.delete_records(places)
 

@@ -67,6 +67,7 @@ def test_it_is_assigned_anew_whether_reading_went_on_or_was_about_to(
         "_unbegun": set() if is_begun else {0},
         "_gone": set(),
         "_joining": "join",
+        "_heard_at": float("inf"),
         # Kafka could not tell a moment ago where to go on.
         "_ask_at": 0.0 if is_begun else float("inf"),
     }
